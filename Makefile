@@ -1,0 +1,102 @@
+# Cloud Session Sync. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BUILD   := .build
+BIN     := $(BUILD)/bin
+LINT    := $(BIN)/golangci-lint
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status
+# The race detector needs a C compiler; where there is none the same tests run without it, and say so.
+HAVE_CC := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo yes)
+RACE_PKGS := ./connector/... ./shared/... ./functions/...
+
+##@ Use
+
+.PHONY: help
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## the whole system on this machine, API on :3000 (PORT=…), data in ./data
+	@exec $(BIN)/run
+
+.PHONY: demo
+demo: build ## pair, talk, crash, restore, talk on: against the simulated WhatsApp service
+	@exec $(BIN)/demo
+
+.PHONY: invoke
+invoke: build ## run one Lambda binary once: FN=list-sessions EVENT=infra/events/list.json
+	@exec $(BIN)/invoke $(FN) $(EVENT)
+
+##@ Build
+
+.PHONY: build
+build: tidb connector lambdas ## everything `make run` and `make demo` start
+	@go build -o $(BIN)/run ./infra/local/cmd/run
+	@go build -o $(BIN)/demo ./infra/local/cmd/demo
+	@go build -o $(BIN)/invoke ./infra/local/cmd/invoke
+
+.PHONY: connector
+connector: ## the connector program
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/connector ./connector
+
+.PHONY: tidb
+tidb: ## the real TiDB engine in one process (the first build takes some minutes)
+	@go run ./infra/local/cmd/tidbbuild
+
+.PHONY: lambdas
+lambdas: ## the Lambda bootstraps, for this machine's architecture
+	@for fn in $(LAMBDAS); do \
+	  CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(BUILD)/lambda/$$fn/bootstrap ./functions/$$fn; \
+	done
+
+# SAM calls these (template.yaml: Metadata.BuildMethod: makefile).
+.PHONY: $(addprefix build-,ListSessions SessionStatus SyncSession RestoreSession DeleteSession CommandStatus)
+build-ListSessions:   FN = list-sessions
+build-SessionStatus:  FN = session-status
+build-SyncSession:    FN = sync-session
+build-RestoreSession: FN = restore-session
+build-DeleteSession:  FN = delete-session
+build-CommandStatus:  FN = command-status
+build-%:
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FN)
+
+##@ Check
+
+.PHONY: test
+test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector where it pays
+	go vet ./... && (cd infra/tidb && go vet ./...)
+	go test -timeout 20m ./infra/... $(if $(HAVE_CC),,$(RACE_PKGS))
+ifeq ($(HAVE_CC),yes)
+	go test -race -timeout 20m $(RACE_PKGS)
+else
+	@echo "no C compiler: the tests ran without the race detector"
+endif
+
+.PHONY: interop
+interop: tidb ## checks against programs from elsewhere; the README says what it needs
+	go test -tags interop -count=1 -timeout 15m ./infra/interop/...
+
+.PHONY: bench
+bench: build ## the measured rows of the design's targets
+	@exec $(BIN)/bench
+
+.PHONY: lint
+lint: $(LINT) ## formatters and linters, as pinned in infra/tools
+	$(LINT) fmt --diff ./...
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## format the code
+	$(LINT) fmt ./...
+
+$(LINT): infra/tools/go.mod
+	@echo "building the linter (once, a few minutes)"
+	@mkdir -p $(BIN)
+	cd infra/tools && go build -o ../../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: clean
+clean: ## remove what was built (not ./data)
+	rm -rf $(BUILD)
