@@ -1,0 +1,155 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// Connector is what the socket serves. Implementations return errors whose text
+// tells the operator what to do; Status maps them to an HTTP status.
+type Connector interface {
+	Sessions() []Session
+	Open(ctx context.Context, sessionID string) (Session, error)
+	Close(ctx context.Context, sessionID string) error
+	// Pair reports events until it returns; a nil error means that the last one
+	// said how pairing ended.
+	Pair(ctx context.Context, sessionID string, r PairRequest, report func(PairEvent)) error
+	Send(ctx context.Context, sessionID string, r SendRequest) (Sent, error)
+	// Messages reports received messages after the given number, and goes on
+	// with new ones when follow is set, until ctx ends.
+	Messages(ctx context.Context, sessionID string, after int64, follow bool, report func(Message) error) error
+	Status(err error) int
+}
+
+// maxBody bounds a request: WhatsApp takes texts of up to 65,536 characters.
+const maxBody = 512 << 10
+
+// Handler serves the local socket's routes.
+func Handler(c Connector) http.Handler {
+	h := handler{c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/health", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"sessions": c.Sessions()})
+	})
+	mux.HandleFunc("POST /v1/sessions/{id}/open", h.open)
+	mux.HandleFunc("POST /v1/sessions/{id}/close", h.close)
+	mux.HandleFunc("POST /v1/sessions/{id}/pair", h.pair)
+	mux.HandleFunc("POST /v1/sessions/{id}/send", h.send)
+	mux.HandleFunc("GET /v1/sessions/{id}/messages", h.messages)
+	return mux
+}
+
+type handler struct{ c Connector }
+
+func (h handler) fail(w http.ResponseWriter, err error) {
+	writeJSON(w, h.c.Status(err), errorBody{Error: err.Error()})
+}
+
+func (h handler) open(w http.ResponseWriter, r *http.Request) {
+	s, err := h.c.Open(r.Context(), r.PathValue("id"))
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, s)
+}
+
+func (h handler) close(w http.ResponseWriter, r *http.Request) {
+	if err := h.c.Close(r.Context(), r.PathValue("id")); err != nil {
+		h.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "closed"})
+}
+
+func (h handler) send(w http.ResponseWriter, r *http.Request) {
+	var req SendRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	sent, err := h.c.Send(r.Context(), r.PathValue("id"), req)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, sent)
+}
+
+func (h handler) pair(w http.ResponseWriter, r *http.Request) {
+	var req PairRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	s := stream{w: w}
+	err := h.c.Pair(r.Context(), r.PathValue("id"), req, func(e PairEvent) { s.send(e) })
+	if err == nil {
+		return
+	}
+	if !s.started {
+		h.fail(w, err)
+		return
+	}
+	s.send(PairEvent{Kind: "failed", Error: err.Error()})
+}
+
+func (h handler) messages(w http.ResponseWriter, r *http.Request) {
+	after, err := strconv.ParseInt(r.URL.Query().Get("after"), 10, 64)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, errorBody{Error: "after must be a whole number"})
+		return
+	}
+	s := stream{w: w}
+	err = h.c.Messages(r.Context(), r.PathValue("id"), after, r.URL.Query().Get("follow") == "true", func(m Message) error {
+		s.send(m)
+		return s.err
+	})
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+	case !s.started:
+		h.fail(w, err)
+	default:
+		s.send(errorBody{Error: err.Error()})
+	}
+}
+
+// stream writes newline-delimited JSON, flushed line by line.
+type stream struct {
+	w       http.ResponseWriter
+	started bool
+	err     error
+}
+
+func (s *stream) send(v any) {
+	if s.err != nil {
+		return
+	}
+	if !s.started {
+		s.w.Header().Set("Content-Type", "application/x-ndjson")
+		s.w.WriteHeader(http.StatusOK)
+		s.started = true
+	}
+	if s.err = json.NewEncoder(s.w).Encode(v); s.err == nil {
+		s.err = http.NewResponseController(s.w).Flush()
+	}
+}
+
+func decode(w http.ResponseWriter, r *http.Request, v any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		status := http.StatusBadRequest
+		if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		writeJSON(w, status, errorBody{Error: fmt.Sprintf("read request: %v", err)})
+		return false
+	}
+	return true
+}
