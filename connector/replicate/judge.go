@@ -1,0 +1,109 @@
+package replicate
+
+import (
+	"errors"
+
+	"cloudsession/connector/capture"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/envelope"
+	"cloudsession/shared/sessionlog"
+)
+
+// Ways to start a term, as they stand in session_epochs.start.
+const (
+	StartExact   = "exact"
+	StartOwnFile = "own-file"
+	StartSafe    = "safe"
+	StartNew     = "new"
+)
+
+// Values of session_owners.backup.
+const (
+	BackupFull        = "full"
+	BackupCredentials = "credentials"
+	BackupOff         = "off"
+)
+
+// HighWater is the furthest point of a session's log that this machine has seen durable. Its fields
+// are those of ownership.HighWater, so that one converts to the other.
+type HighWater struct {
+	Epoch uint64
+	Seq   uint64
+	Tag   [32]byte
+}
+
+// JudgeExact reports whether a new term may resume the parent's log as it is (section 7, exact): its
+// owner sealed it, the seal's MAC holds, every row up to the seal is there, and this machine has seen
+// nothing beyond it. A seal that can't be opened because the secret is another one is an error: a safe
+// start would fail on the same secret, only later. Call it inside the transaction of the take.
+func JudgeExact(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) (bool, error) {
+	seal := p.Terminator
+	switch {
+	case seal == nil || seal.Kind != kindSeal:
+		return false, nil
+	case seal.SessionID != p.Owner.SessionID || seal.Epoch != p.Epoch.Epoch || seal.Seq != p.LastSeq+1:
+		return false, nil
+	case !p.Contiguous || !p.HasLog || p.Owner.Backup == BackupCredentials || p.Owner.Backup == BackupOff:
+		return false, nil
+	case high.beyond(p):
+		return false, nil
+	}
+	err := sessionlog.VerifySeal(keys, *seal, p.LastTag)
+	if errors.Is(err, sessionlog.ErrWrongSecret) || errors.Is(err, envelope.ErrUnknownKey) {
+		return false, err
+	}
+	return err == nil, nil
+}
+
+// beyond reports whether the machine has seen the log go further than p does, or go another way.
+func (h HighWater) beyond(p cloudstore.Parent) bool {
+	if h.Epoch != p.Epoch.Epoch {
+		return h.Epoch > p.Epoch.Epoch
+	}
+	if h.Seq != p.LastSeq {
+		return h.Seq > p.LastSeq
+	}
+	return h.Seq > 0 && h.Tag != p.LastTag
+}
+
+// CanResumeOwnFile reports whether a new term may go on with the file that state was read from
+// (section 7, own-file): same boot, same inode, the file's epoch is the parent, and the log ends
+// somewhere in what the file knows as acknowledged or in flight. bootID and inode are those of now.
+// Call it inside the transaction of the take, and ResumeOwnFile after its commit.
+func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, inode uint64) bool {
+	switch {
+	case state.SessionID == "" || state.SessionID != p.Owner.SessionID:
+		return false
+	case state.Epoch == 0 || state.Epoch != p.Epoch.Epoch:
+		return false
+	case bootID == "" || state.BootID != bootID || inode == 0 || state.Inode != inode:
+		return false
+	case p.Owner.Backup == BackupCredentials:
+		return false // no log tells whether the file is the newest: every start is safe (P7)
+	case p.Owner.Backup == BackupOff:
+		return true // the file is the only copy
+	}
+	if !p.Contiguous && p.LastSeq > 0 {
+		return false
+	}
+	_, known := known(state, p.LastSeq, p.LastTag)
+	return known
+}
+
+// known reports whether the log's end at seq is one the file can have caused, and how many parts of
+// the push in flight are in the log then.
+func known(state capture.State, seq uint64, tag [32]byte) (parts int, ok bool) {
+	if acked := state.Acked; acked.Epoch == state.Epoch && acked.Seq > 0 {
+		if seq == acked.Seq {
+			return 0, tag == acked.Tag
+		}
+	} else if seq == 0 {
+		return 0, true // nothing of this term was ever acknowledged, nor is it in the log
+	}
+	in := state.InFlight
+	if in == nil || in.Epoch != state.Epoch || seq < in.FirstSeq || seq-in.FirstSeq >= uint64(len(in.Tags)) {
+		return 0, false
+	}
+	parts = int(seq - in.FirstSeq + 1) //nolint:gosec // bounded by len(in.Tags) above
+	return parts, tag == in.Tags[parts-1]
+}
