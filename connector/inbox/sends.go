@@ -1,0 +1,152 @@
+package inbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SendState says how far a send has come.
+type SendState string
+
+// The states of a send.
+const (
+	SendPending SendState = "pending" // to be sent, or its outcome isn't known: repeat it under the same id
+	SendDone    SendState = "sent"    // the service has acknowledged it
+	SendFailed  SendState = "failed"  // refused for good, see Error
+)
+
+// ErrKeyReused is returned by Reserve for an idempotency key that stands for another message.
+var ErrKeyReused = errors.New("idempotency key was used for another message")
+
+// Send is a message to be sent, or one that was.
+type Send struct {
+	Key string // the caller's idempotency key
+	ID  string // the message id, the same in every attempt
+	To  string // the recipient's JID
+	// Text is empty once the message is sent or refused.
+	Text     string
+	State    SendState
+	Error    string
+	Attempts int
+	// CreatedAt is when the send was reserved; SentAt the service's time of it, zero before.
+	CreatedAt, SentAt time.Time
+}
+
+const sendColumns = `idempotency_key, id, recipient, text, state, error, attempts, created_at, sent_at`
+
+// Reserve records a send before its first attempt. A key that is known returns the send it stands for and created
+// false; with another recipient or text it returns ErrKeyReused.
+func (in *Inbox) Reserve(ctx context.Context, key, id, to, text string) (s Send, created bool, err error) {
+	if key == "" || id == "" || to == "" {
+		return Send{}, false, errors.New("record send: key, id and recipient are needed")
+	}
+	digest := sendDigest(to, text)
+	const insert = `INSERT INTO inbox_sends (idempotency_key, id, recipient, text, digest, state, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING`
+	res, err := in.db.ExecContext(ctx, insert, key, id, to, text, digest[:], string(SendPending), in.now().UnixMilli())
+	if err != nil {
+		return Send{}, false, fmt.Errorf("record send: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return Send{}, false, fmt.Errorf("record send: %w", err)
+	}
+	s, stored, err := in.send(ctx, key)
+	if err != nil {
+		return Send{}, false, err
+	}
+	if string(stored) != string(digest[:]) {
+		return Send{}, false, fmt.Errorf("record send: %w", ErrKeyReused)
+	}
+	return s, n == 1, nil
+}
+
+// sendDigest tells two messages under one key apart after the text is gone.
+func sendDigest(to, text string) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%d %s%s", len(to), to, text))
+}
+
+func (in *Inbox) send(ctx context.Context, key string) (s Send, digest []byte, err error) {
+	row := in.db.QueryRowContext(ctx, `SELECT `+sendColumns+`, digest FROM inbox_sends WHERE idempotency_key = ?`, key)
+	s, err = scanSend(row, &digest)
+	if err != nil {
+		return Send{}, nil, fmt.Errorf("read send: %w", err)
+	}
+	return s, digest, nil
+}
+
+func scanSend(row interface{ Scan(...any) error }, more ...any) (Send, error) {
+	var s Send
+	var created, sent int64
+	dest := []any{&s.Key, &s.ID, &s.To, &s.Text, &s.State, &s.Error, &s.Attempts, &created, &sent}
+	if err := row.Scan(append(dest, more...)...); err != nil {
+		return Send{}, err
+	}
+	s.CreatedAt = time.UnixMilli(created).UTC()
+	if sent != 0 {
+		s.SentAt = time.UnixMilli(sent).UTC()
+	}
+	return s, nil
+}
+
+// Attempt counts an attempt that is about to be made: from now on the outcome may be unknown.
+func (in *Inbox) Attempt(ctx context.Context, id string) error {
+	return in.update(ctx, `UPDATE inbox_sends SET attempts = attempts + 1 WHERE id = ? AND state = ?`, id, string(SendPending))
+}
+
+// MarkSent records the service's acknowledgement and forgets the text.
+func (in *Inbox) MarkSent(ctx context.Context, id string, at time.Time) error {
+	return in.update(ctx, `UPDATE inbox_sends SET state = ?, sent_at = ?, text = '', error = '' WHERE id = ?`,
+		string(SendDone), at.UnixMilli(), id)
+}
+
+// MarkFailed records that the message won't be sent, and why, and forgets the text. reason must not hold the text.
+func (in *Inbox) MarkFailed(ctx context.Context, id, reason string) error {
+	return in.update(ctx, `UPDATE inbox_sends SET state = ?, error = ?, text = '' WHERE id = ? AND state = ?`,
+		string(SendFailed), reason, id, string(SendPending))
+}
+
+// Release forgets a send that was never attempted, so that its key may be used again.
+func (in *Inbox) Release(ctx context.Context, id string) error {
+	return in.update(ctx, `DELETE FROM inbox_sends WHERE id = ? AND attempts = 0 AND state = ?`, id, string(SendPending))
+}
+
+func (in *Inbox) update(ctx context.Context, stmt string, args ...any) error {
+	res, err := in.db.ExecContext(ctx, stmt, args...)
+	if err != nil {
+		return fmt.Errorf("record send: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("record send: %w", err)
+	}
+	if n != 1 {
+		return fmt.Errorf("record send: %w", sql.ErrNoRows)
+	}
+	return nil
+}
+
+// Unfinished returns the sends whose outcome isn't known, oldest first.
+func (in *Inbox) Unfinished(ctx context.Context) ([]Send, error) {
+	rows, err := in.db.QueryContext(ctx, `SELECT `+sendColumns+` FROM inbox_sends WHERE state = ? ORDER BY created_at, id`, string(SendPending))
+	if err != nil {
+		return nil, fmt.Errorf("read sends: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err below reports what matters
+	var list []Send
+	for rows.Next() {
+		s, err := scanSend(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read sends: %w", err)
+		}
+		list = append(list, s)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read sends: %w", err)
+	}
+	return list, nil
+}
