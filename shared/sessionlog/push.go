@@ -39,6 +39,9 @@ type Push struct {
 	Records       []Record
 }
 
+// maxColumns is SQLite's own default limit (sqlite.org/limits.html).
+const maxColumns = 2000
+
 // ErrMalformed is returned for bytes that aren't a push, for a push that can't
 // be encoded, and for an authentic row whose contents break the format.
 var ErrMalformed = errors.New("malformed push")
@@ -48,7 +51,7 @@ var ErrPushVersion = errors.New("unknown push version")
 
 // check reports what of p can't be encoded, apart from values.
 func (p Push) check() error {
-	if p.SchemaVersion < 0 || p.SchemaCompat < 0 {
+	if min(p.SchemaVersion, p.SchemaCompat) < 0 || max(p.SchemaVersion, p.SchemaCompat) > math.MaxInt32 {
 		return fmt.Errorf("%w: schema version %d, compat %d", ErrMalformed, p.SchemaVersion, p.SchemaCompat)
 	}
 	names := make(map[string]bool, len(p.Tables))
@@ -66,8 +69,8 @@ func (p Push) check() error {
 
 // keyIndexes returns the index in Columns of each column of the key.
 func (t Table) keyIndexes() ([]int, error) {
-	if t.Name == "" || len(t.Key) == 0 {
-		return nil, fmt.Errorf("%w: table %q has no name or no key", ErrMalformed, t.Name)
+	if t.Name == "" || len(t.Key) == 0 || len(t.Columns) > maxColumns {
+		return nil, fmt.Errorf("%w: table %q: no name, no key or too many columns", ErrMalformed, t.Name)
 	}
 	for i, c := range t.Columns {
 		if c == "" || slices.Contains(t.Columns[:i], c) {

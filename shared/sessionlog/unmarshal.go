@@ -13,7 +13,7 @@ func Unmarshal(b []byte) (Push, error) {
 	d := decoder{b: b}
 	p, err := d.push()
 	if err != nil {
-		return Push{}, fmt.Errorf("at byte %d: %w", len(b)-len(d.b), err)
+		return Push{}, err
 	}
 	return p, nil
 }
@@ -34,11 +34,7 @@ func (d *decoder) push() (Push, error) {
 		d.fail("flags %02x", flags)
 	}
 	p := Push{Base: flags == pushBase, SchemaVersion: d.int(), SchemaCompat: d.int()}
-	n := d.count()
-	if n > 0 {
-		p.Tables = make([]Table, 0, n)
-	}
-	for range n {
+	for range d.count() {
 		p.Tables = append(p.Tables, d.table())
 	}
 	if d.err != nil {
@@ -51,14 +47,11 @@ func (d *decoder) push() (Push, error) {
 	for i, t := range p.Tables {
 		keys[i], _ = t.keyIndexes() // checked above
 	}
-	n = d.count()
+	n := d.count()
 	if n > 0 {
-		p.Records = make([]Record, 0, n)
+		p.Records = make([]Record, 0, min(n, 1<<16))
 	}
-	for range n {
-		if d.err != nil {
-			break
-		}
+	for i := 0; i < n && d.err == nil; i++ {
 		p.Records = append(p.Records, d.record(p.Tables, keys))
 	}
 	if len(d.b) != 0 {
@@ -69,8 +62,7 @@ func (d *decoder) push() (Push, error) {
 
 func (d *decoder) table() Table {
 	t := Table{Name: string(d.bytes())}
-	columns := d.count()
-	for range columns {
+	for range d.count() {
 		t.Columns = append(t.Columns, string(d.bytes()))
 	}
 	for range d.count() {
@@ -178,6 +170,7 @@ func (d *decoder) int() int {
 	n := d.uvarint()
 	if n > math.MaxInt32 {
 		d.fail("schema version %d", n)
+		return 0
 	}
 	return int(n)
 }
