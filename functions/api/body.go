@@ -61,7 +61,8 @@ func decodeBody(r *request, v any) error {
 
 // bodyProblem names the unknown field, which encoding/json tells only in its text.
 func bodyProblem(err error) *problem {
-	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+	field, ok := strings.CutPrefix(err.Error(), "json: unknown field ")
+	if ok && len(field) <= 64 {
 		return badBody.saying("The body has a field this route does not know: " + field)
 	}
 	return badBody

@@ -1,0 +1,37 @@
+// Command delete-session is the Lambda function of DELETE /cloud/sessions/{sessionId}.
+package main
+
+import (
+	"net/http"
+	"os"
+
+	"cloudsession/functions/api"
+	"cloudsession/functions/config"
+	"cloudsession/functions/lambdahttp"
+	"cloudsession/shared/cloudstore"
+)
+
+// configuration is everything this function reads from its environment.
+type configuration struct {
+	config.Database
+	config.Tokens
+	config.Logging
+}
+
+func main() { lambdahttp.Main(setup) }
+
+func setup(environ []string) (http.Handler, error) {
+	var c configuration
+	if err := config.Read(&c, environ); err != nil {
+		return nil, err
+	}
+	auth, err := api.NewAuth(c.Auth())
+	if err != nil {
+		return nil, err
+	}
+	store, err := cloudstore.Open(c.Store())
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Options{Only: "delete-session", Sessions: store, Auth: auth, Log: c.Logger(os.Stderr)})
+}

@@ -1,0 +1,46 @@
+// Command sync-session is the Lambda function of POST /cloud/sessions/{sessionId}/sync.
+package main
+
+import (
+	"net/http"
+	"os"
+
+	"cloudsession/functions/api"
+	"cloudsession/functions/config"
+	"cloudsession/functions/lambdahttp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/command"
+)
+
+// configuration is everything this function reads from its environment.
+type configuration struct {
+	config.Database
+	config.Tokens
+	config.Queue
+	config.Logging
+}
+
+func main() { lambdahttp.Main(setup) }
+
+func setup(environ []string) (http.Handler, error) {
+	var c configuration
+	if err := config.Read(&c, environ); err != nil {
+		return nil, err
+	}
+	auth, err := api.NewAuth(c.Auth())
+	if err != nil {
+		return nil, err
+	}
+	store, err := cloudstore.Open(c.Store())
+	if err != nil {
+		return nil, err
+	}
+	queue, err := command.NewSQS(c.SQS())
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Options{
+		Only: "sync-session", Sessions: store, Commands: store, Queue: queue,
+		Auth: auth, Log: c.Logger(os.Stderr), Wait: c.Wait,
+	})
+}
