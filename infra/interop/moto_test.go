@@ -1,0 +1,49 @@
+//go:build interop
+
+package interop
+
+import (
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"cloudsession/infra/local/sqsconformance"
+	"cloudsession/shared/command"
+)
+
+// moto starts an SQS written by others and returns its address.
+func moto(t *testing.T) string {
+	t.Helper()
+	const install = "pip install 'moto[server,sqs]==5.2.1'"
+	python := need(t, "python3", "any Python 3.10 or later, then "+install)
+	needModule(t, python, "moto.server", install)
+	addr, port := freeAddr(t)
+	startServer(t, addr, python, "-m", "moto.server", "-H", "127.0.0.1", "-p", port)
+	return "http://" + addr
+}
+
+// TestMoto runs the suite the emulator passes against an independent
+// implementation, so that neither is only agreed with itself.
+func TestMoto(t *testing.T) {
+	url := moto(t)
+	sqsconformance.Run(t, sqsconformance.Target{
+		Client: sqs.New(sqs.Options{
+			Region: "us-east-1", BaseEndpoint: &url,
+			Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
+		}),
+		Known: sqsconformance.Known{
+			NoWakeOnDelete: true, DuplicateGetsNewID: true, DuplicateAfterDelete: true, NoAttemptID: true,
+			OldReceiptDeletes: true, NoKeyCheck: true, NoAttributeCheck: true,
+		},
+	})
+}
+
+// TestMotoQueue runs the suite of command.Queue against it.
+func TestMotoQueue(t *testing.T) {
+	q, err := command.NewSQS(command.SQSConfig{Endpoint: moto(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqsconformance.RunQueue(t, q)
+}
