@@ -34,7 +34,7 @@ func (d *decoder) push() (Push, error) {
 		d.fail("flags %02x", flags)
 	}
 	p := Push{Base: flags == pushBase, SchemaVersion: d.int(), SchemaCompat: d.int()}
-	for range d.count() {
+	for n := d.count(); len(p.Tables) < n && d.err == nil; {
 		p.Tables = append(p.Tables, d.table())
 	}
 	if d.err != nil {
@@ -62,14 +62,14 @@ func (d *decoder) push() (Push, error) {
 
 func (d *decoder) table() Table {
 	t := Table{Name: string(d.bytes())}
-	for range d.count() {
+	for n := d.count(); len(t.Columns) < n && d.err == nil; {
 		t.Columns = append(t.Columns, string(d.bytes()))
 	}
-	for range d.count() {
+	for n := d.count(); len(t.Key) < n && d.err == nil; {
 		n := d.uvarint()
 		if n >= uint64(len(t.Columns)) {
 			d.fail("key column %d of %d", n, len(t.Columns))
-			break
+			return t
 		}
 		t.Key = append(t.Key, t.Columns[n])
 	}
