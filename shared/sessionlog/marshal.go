@@ -31,6 +31,10 @@ func (p Push) Marshal() ([]byte, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(p.SchemaVersion))
 	b = binary.AppendUvarint(b, uint64(p.SchemaCompat))
+	b = binary.AppendUvarint(b, uint64(len(p.Schema)))
+	for _, statement := range p.Schema {
+		b = appendString(b, statement)
+	}
 	b = binary.AppendUvarint(b, uint64(len(p.Tables)))
 	keys := make([][]int, len(p.Tables))
 	for i, t := range p.Tables {

@@ -35,8 +35,11 @@ type Push struct {
 	Base          bool
 	SchemaVersion int // version in whatsmeow_version
 	SchemaCompat  int // compat in whatsmeow_version
-	Tables        []Table
-	Records       []Record
+	// Schema holds the CREATE TABLE and CREATE INDEX statements of the captured
+	// tables, from which a reader builds the file. Only a base has it.
+	Schema  []string
+	Tables  []Table
+	Records []Record
 }
 
 // maxColumns is SQLite's own default limit (sqlite.org/limits.html).
@@ -53,6 +56,9 @@ var ErrPushVersion = errors.New("unknown push version")
 func (p Push) check() error {
 	if min(p.SchemaVersion, p.SchemaCompat) < 0 || max(p.SchemaVersion, p.SchemaCompat) > math.MaxInt32 {
 		return fmt.Errorf("%w: schema version %d, compat %d", ErrMalformed, p.SchemaVersion, p.SchemaCompat)
+	}
+	if !p.Base && len(p.Schema) > 0 {
+		return fmt.Errorf("%w: a delta with a schema", ErrMalformed)
 	}
 	names := make(map[string]bool, len(p.Tables))
 	for _, t := range p.Tables {

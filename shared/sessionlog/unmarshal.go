@@ -34,6 +34,9 @@ func (d *decoder) push() (Push, error) {
 		d.fail("flags %02x", flags)
 	}
 	p := Push{Base: flags == pushBase, SchemaVersion: d.int(), SchemaCompat: d.int()}
+	for n := d.count(); len(p.Schema) < n && d.err == nil; {
+		p.Schema = append(p.Schema, string(d.bytes()))
+	}
 	for n := d.count(); len(p.Tables) < n && d.err == nil; {
 		p.Tables = append(p.Tables, d.table())
 	}
