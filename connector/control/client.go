@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // ErrNotRunning is returned when no connector listens on the socket.
@@ -111,7 +112,8 @@ func (c *Client) Messages(ctx context.Context, sessionID string, after int64, fo
 }
 
 func sessionPath(id, what string) string {
-	return "/v1/sessions/" + url.PathEscape(id) + "/" + what
+	// Dots are escaped too: a session may be called "..", which a path loses.
+	return "/v1/sessions/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E") + "/" + what
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

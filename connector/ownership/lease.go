@@ -138,6 +138,19 @@ func (l *Lease) Renew(ctx context.Context) error {
 	return nil
 }
 
+// Announce writes the URL of this connector's queue into its row: the swap of
+// Register once more, from this incarnation to itself.
+func (l *Lease) Announce(ctx context.Context, queueURL string) error {
+	c := l.opt.Connector
+	c.QueueURL = queueURL
+	start := l.opt.now()
+	if err := l.opt.Store.RegisterConnector(ctx, c, l.incarnation, LeaseDuration); err != nil {
+		return fmt.Errorf("announce queue: %w", err)
+	}
+	l.extend(start)
+	return nil
+}
+
 // BuryDead marks connectors dead whose lease is well past (O2) and returns
 // their ids. The database refuses unless this connector itself has renewed
 // without a break for a full lease.

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/cobra"
+
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/envelope"
+)
+
+// Config is everything `connector run` reads from its environment. The help
+// tags are the documentation: `connector config` prints them.
+type Config struct {
+	Database
+	Secrets
+	Local
+
+	QueuePrefix  string `env:"QUEUE_PREFIX" envDefault:"cloudsession" help:"first part of this connector's queue name"`
+	DeadLetters  string `env:"QUEUE_DEAD_LETTER_ARN" help:"ARN of a FIFO queue for messages that were refused five times"`
+	SQSEndpoint  string `env:"AWS_ENDPOINT_URL_SQS" help:"another SQS endpoint than AWS's, such as the local emulator"`
+	AWSRegion    string `env:"AWS_REGION" envDefault:"ap-southeast-1" help:"AWS region of the queues"`
+	Capacity     int    `env:"CAPACITY" envDefault:"1000" help:"how many sessions this connector holds at most"`
+	DeviceName   string `env:"DEVICE_NAME" envDefault:"Cloud Session Sync" help:"name in the phone's list of linked devices"`
+	TestService  string `env:"WHATSAPP_TEST_SERVICE" help:"host:port of a simulated WhatsApp service on this machine; empty for the real one"`
+	TestRoot     string `env:"WHATSAPP_TEST_ROOT" help:"root public key of the simulated service, 64 hex digits"`
+	LogLevel     string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogFormat    string `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
+	StopDeadline int    `env:"STOP_SECONDS" envDefault:"10" help:"how long a clean stop may take, in seconds"`
+}
+
+// Database says how TiDB is reached.
+type Database struct {
+	Host     string `env:"TIDB_HOST" help:"host of TiDB (required)"`
+	Port     int    `env:"TIDB_PORT" envDefault:"4000" help:"port of TiDB"`
+	User     string `env:"TIDB_USER" help:"user (required)"`
+	Password string `env:"TIDB_PASSWORD" help:"password"`
+	Name     string `env:"TIDB_DATABASE" help:"database (required)"`
+	TLS      string `env:"TIDB_TLS" help:"verify or off; without it: verify, except on loopback"`
+	CA       string `env:"TIDB_CA" help:"PEM file with the authority that signed TiDB's certificate; without it: the system's"`
+}
+
+// Secrets holds what opens the sessions. Its values never reach a log.
+type Secrets struct {
+	Secret   string `env:"SESSION_ENCRYPTION_SECRET" help:"secret that the sessions are sealed with (required, 32 characters or more)"`
+	Previous string `env:"SESSION_ENCRYPTION_SECRET_PREVIOUS" help:"earlier secrets, comma-separated: they open, the current one seals"`
+}
+
+// Local says who this connector is on this machine.
+type Local struct {
+	ConnectorID string `env:"CONNECTOR_ID" help:"name of this connector, unique among all; without it: the host name"`
+	DataDir     string `env:"DATA_DIR" envDefault:"./data/connector" help:"folder for the session files and the local socket"`
+}
+
+// load fills target (a pointer to one of the structs above) from the
+// environment, listing every value that can't be parsed.
+func (p program) load(target any) error {
+	err := env.ParseWithOptions(target, env.Options{Environment: p.env})
+	var list env.AggregateError
+	if !errors.As(err, &list) {
+		return err
+	}
+	texts := make([]error, len(list.Errors))
+	for i, e := range list.Errors {
+		texts[i] = parseProblem(e)
+	}
+	return configError(texts)
+}
+
+// parseProblem names the variable, which the library calls by its field, and
+// leaves out the value, which may be a secret in the wrong place.
+func parseProblem(err error) error {
+	var bad env.ParseError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	for _, f := range fields(reflect.TypeFor[Config]()) {
+		if f.Name == bad.Name {
+			return fmt.Errorf("%s: not a %s", f.Tag.Get("env"), bad.Type)
+		}
+	}
+	return fmt.Errorf("%s: not a %s", bad.Name, bad.Type)
+}
+
+func configError(problems []error) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteString("configuration:")
+	for _, e := range problems {
+		b.WriteString("\n  " + e.Error())
+	}
+	b.WriteString("\n(`connector config` lists every variable)")
+	return errors.New(b.String())
+}
+
+func (d Database) problems() (list []error) {
+	for _, v := range []struct{ name, value string }{
+		{"TIDB_HOST", d.Host}, {"TIDB_USER", d.User}, {"TIDB_DATABASE", d.Name},
+	} {
+		if v.value == "" {
+			list = append(list, fmt.Errorf("%s is not set", v.name))
+		}
+	}
+	if d.Port < 1 || d.Port > 65535 {
+		list = append(list, fmt.Errorf("TIDB_PORT: %d is not a port", d.Port))
+	}
+	if d.TLS != "" && d.TLS != "verify" && d.TLS != "off" {
+		list = append(list, errors.New("TIDB_TLS: use verify or off"))
+	}
+	return list
+}
+
+func (s Secrets) keyring() (*envelope.Keyring, error) {
+	var previous []string
+	for v := range strings.SplitSeq(s.Previous, ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			previous = append(previous, v)
+		}
+	}
+	return envelope.NewKeyring(s.Secret, previous...)
+}
+
+// connectorName is what CONNECTOR_ID may be: it becomes part of a queue's name,
+// which SQS limits to 80 characters of this alphabet.
+var connectorName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+
+func (c *Config) problems() (list []error) {
+	list = c.Database.problems()
+	if _, err := c.keyring(); err != nil {
+		list = append(list, err)
+	}
+	if err := c.resolveID(); err != nil {
+		list = append(list, err)
+	}
+	if !connectorName.MatchString(c.QueuePrefix) {
+		list = append(list, errors.New("QUEUE_PREFIX: use 1 to 40 letters, digits, - and _"))
+	}
+	if c.Capacity < 1 {
+		list = append(list, errors.New("CAPACITY: use 1 or more"))
+	}
+	if c.StopDeadline < 1 {
+		list = append(list, errors.New("STOP_SECONDS: use 1 or more"))
+	}
+	if _, err := c.endpoint(); err != nil {
+		list = append(list, err)
+	}
+	if _, err := c.logLevel(); err != nil {
+		list = append(list, err)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		list = append(list, errors.New("LOG_FORMAT: use text or json"))
+	}
+	return list
+}
+
+func (c *Config) resolveID() error {
+	if c.ConnectorID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("CONNECTOR_ID is not set, and the host name can't be read: %w", err)
+		}
+		c.ConnectorID = strings.ReplaceAll(host, ".", "-")
+	}
+	if !connectorName.MatchString(c.ConnectorID) {
+		return fmt.Errorf("CONNECTOR_ID: %q: use 1 to 40 letters, digits, - and _", c.ConnectorID)
+	}
+	return nil
+}
+
+func (c *Config) endpoint() (whatsapp.Endpoint, error) {
+	return whatsapp.ParseEndpoint(c.TestService, c.TestRoot)
+}
+
+func (c *Config) logLevel() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, errors.New("LOG_LEVEL: use debug, info, warn or error")
+	}
+	return level, nil
+}
+
+func (d Database) open(maxConns int) (*cloudstore.Store, error) {
+	cfg := cloudstore.Config{
+		Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
+		CAFile: d.CA, MaxConns: maxConns,
+	}
+	switch d.TLS {
+	case "verify":
+		cfg.TLS = cloudstore.TLSVerify
+	case "off":
+		cfg.TLS = cloudstore.TLSOff
+	}
+	return cloudstore.Open(cfg)
+}
+
+func (l Local) dataDir() (string, error) {
+	dir, err := filepath.Abs(l.DataDir)
+	if err != nil {
+		return "", fmt.Errorf("DATA_DIR: %w", err)
+	}
+	return dir, nil
+}
+
+func configCommand(p program) *cobra.Command {
+	return &cobra.Command{
+		Use: "config", Short: "List the environment variables and what they mean", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "VARIABLE\tDEFAULT\tMEANING")
+			for _, f := range fields(reflect.TypeFor[Config]()) {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", f.Tag.Get("env"), f.Tag.Get("envDefault"), f.Tag.Get("help"))
+			}
+			return w.Flush()
+		},
+	}
+}
+
+// fields lists the configuration's leaf fields, in order.
+func fields(t reflect.Type) (list []reflect.StructField) {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			list = append(list, fields(f.Type)...)
+		} else {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func parseEnviron(environ []string) map[string]string {
+	m := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			m[k] = v
+		}
+	}
+	return m
+}

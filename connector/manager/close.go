@@ -1,0 +1,125 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloudsession/connector/capture"
+	"cloudsession/connector/ownership"
+)
+
+const (
+	// stopTime bounds work that must not hang on a dead database.
+	stopTime = 8 * time.Second
+	// reserveTime is how long a stopped connector's sessions wait for its return.
+	reserveTime = time.Minute
+)
+
+// release says what the owner row shall say after a session was closed.
+type release struct {
+	reserveFor string // connector that may take it first
+	wanted     string // cloudstore.WantedOpen or WantedClosed
+}
+
+// closeLocked ends a term so that the next start is exact (O6): socket closed,
+// handlers done, everything pushed, the log sealed, the owner row free. On a
+// failure there is no seal and the row stays ours: the next start is from this
+// machine's own file, or safe.
+func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error {
+	o := s.current()
+	if o == nil {
+		return nil
+	}
+	defer s.setCurrent(nil)
+	if o.fresh.Load() {
+		return m.dropPairing(ctx, s, o)
+	}
+	if err := o.wa.Stop(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stop session: %w", err), o.shut())
+	}
+	if o.local.Load() {
+		// Nothing is pushed and so nothing can be sealed: the file is the only copy.
+		return o.shutReplication()
+	}
+	if err := m.seal(ctx, s, o); err != nil {
+		return errors.Join(err, o.shutReplication())
+	}
+	if err := o.shutReplication(); err != nil {
+		return err
+	}
+	reserve := reserveTime
+	if r.reserveFor == "" {
+		reserve = 0
+	}
+	if err := m.opt.Store.Release(ctx, s.id, o.taken.Epoch, r.reserveFor, reserve, r.wanted); err != nil {
+		return fmt.Errorf("release session: %w", err)
+	}
+	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
+	return nil
+}
+
+// seal pushes what is left and seals the log. Closing the file first is the
+// barrier that no late handler gets past (W5).
+func (m *Manager) seal(ctx context.Context, s *session, o *opened) error {
+	err := o.rep.Reopen(ctx, func(ctx context.Context) (*capture.File, error) {
+		if err := o.file.Close(); err != nil {
+			return nil, err
+		}
+		f, err := capture.Open(ctx, o.file.Path(), capture.Options{})
+		if err == nil {
+			o.file = f
+		}
+		return f, err
+	})
+	if err != nil {
+		return fmt.Errorf("reopen session file: %w", err)
+	}
+	if err := o.rep.Seal(ctx); err != nil {
+		return fmt.Errorf("seal the log: %w", err)
+	}
+	end := o.rep.Status().Cursor
+	mark := ownership.HighWater{Epoch: end.Epoch, Seq: end.Seq, Tag: end.Tag}
+	return mark.Raise(s.files.highWaterPath())
+}
+
+func (o *opened) shutReplication() error {
+	o.rep.Close()
+	return o.file.Close()
+}
+
+// dropPairing forgets a session file that never got a device.
+func (m *Manager) dropPairing(ctx context.Context, s *session, o *opened) error {
+	err := errors.Join(o.shut(), s.files.setAside())
+	return errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, "", 0, "closed"))
+}
+
+// lose closes a session that is not this connector's any more: nothing is
+// pushed, and the file is set aside, its Signal state never to be used again.
+func (m *Manager) lose(s *session, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.loseLocked(s, why)
+}
+
+// loseIf loses the session if it still is the one that o stands for.
+func (m *Manager) loseIf(s *session, o *opened, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() == o {
+		m.loseLocked(s, why)
+	}
+}
+
+func (m *Manager) loseLocked(s *session, why string) {
+	o := s.current()
+	if o == nil {
+		return
+	}
+	s.setCurrent(nil)
+	s.log.Warn("session lost: closed here and its file set aside", "reason", why, "epoch", o.taken.Epoch)
+	if err := errors.Join(o.shut(), s.files.setAside()); err != nil {
+		s.log.Error("close lost session", "error", err)
+	}
+}

@@ -1,0 +1,171 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"cloudsession/connector/control"
+	"cloudsession/connector/inbox"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+)
+
+// Local serves the connector's local socket.
+type Local struct{ m *Manager }
+
+// Local returns what control.Handler serves.
+func (m *Manager) Local() Local { return Local{m} }
+
+// Sessions lists the sessions this process has dealt with, by id.
+func (l Local) Sessions() []control.Session {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	list := make([]control.Session, 0, len(l.m.sessions))
+	for _, s := range l.m.sessions {
+		list = append(list, describe(s))
+	}
+	slices.SortFunc(list, func(a, b control.Session) int { return cmp.Compare(a.SessionID, b.SessionID) })
+	return list
+}
+
+func describe(s *session) control.Session {
+	state, detail := s.stateNow()
+	out := control.Session{SessionID: s.id, State: string(state), Detail: detail}
+	o := s.current()
+	if o == nil {
+		if state == "" || !state.Final() && state != StateContested {
+			out.State = string(whatsapp.StateStopped)
+		}
+		return out
+	}
+	out.Epoch, out.Start = o.taken.Epoch, o.taken.Start
+	st := o.rep.Status()
+	out.Pending = st.Pending
+	if !st.LastDurable.IsZero() {
+		out.SyncedAt = &st.LastDurable
+	}
+	if o.local.Load() && out.Detail == "" {
+		out.Detail = "not in the cloud: its copy was deleted"
+	}
+	return out
+}
+
+// Open opens a session from this machine or from the cloud.
+func (l Local) Open(ctx context.Context, id string) (control.Session, error) {
+	s, err := l.m.Open(ctx, id, "open")
+	if err != nil {
+		return control.Session{}, err
+	}
+	return describe(s), nil
+}
+
+// Close closes a session and leaves it free for any connector to open by name.
+func (l Local) Close(ctx context.Context, id string) error {
+	s, err := l.m.entry(id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() == nil {
+		return ErrNotOpen
+	}
+	return l.m.closeLocked(ctx, s, release{wanted: cloudstore.WantedClosed})
+}
+
+// Pair links a session to a phone.
+func (l Local) Pair(ctx context.Context, id string, r control.PairRequest, report func(control.PairEvent)) error {
+	return l.m.Pair(ctx, id, r, report)
+}
+
+func (m *Manager) live(id string) (*opened, error) {
+	s, err := m.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	o := s.current()
+	if o == nil || o.fresh.Load() {
+		return nil, ErrNotOpen
+	}
+	return o, nil
+}
+
+// Send sends a text and returns once the service has acknowledged it.
+func (l Local) Send(ctx context.Context, id string, r control.SendRequest) (control.Sent, error) {
+	o, err := l.m.live(id)
+	if err != nil {
+		return control.Sent{}, err
+	}
+	sent, err := o.wa.Send(ctx, r.To, r.Text, r.Key)
+	if err != nil {
+		return control.Sent{}, err
+	}
+	return control.Sent{ID: sent.ID, Timestamp: sent.Timestamp}, nil
+}
+
+// messagesAtOnce is how many messages are read from the inbox at a time.
+const messagesAtOnce = 200
+
+// Messages reports received messages after the given number and, with follow,
+// new ones until ctx ends or the session is closed.
+func (l Local) Messages(ctx context.Context, id string, after int64, follow bool, report func(control.Message) error) error {
+	o, err := l.m.live(id)
+	if err != nil {
+		return err
+	}
+	box := o.wa.Inbox()
+	added, stop := box.Watch()
+	defer stop()
+	for {
+		list, err := box.List(ctx, after, messagesAtOnce)
+		if err != nil {
+			return fmt.Errorf("read inbox: %w", err)
+		}
+		for _, msg := range list {
+			after = msg.Seq
+			if err := report(message(msg)); err != nil {
+				return err
+			}
+		}
+		switch {
+		case len(list) == messagesAtOnce:
+			continue
+		case !follow:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.m.life.Done():
+			return ErrClosing
+		case <-added:
+		}
+	}
+}
+
+func message(m inbox.Message) control.Message {
+	return control.Message{
+		Seq: m.Seq, ID: m.ID, Chat: m.Chat, Sender: m.Sender, PushName: m.PushName,
+		Kind: m.Kind, Text: m.Text, Timestamp: m.SentAt,
+	}
+}
+
+// Status maps an error to the HTTP status of the local socket.
+func (l Local) Status(err error) int {
+	switch {
+	case errors.Is(err, cloudstore.ErrBadSessionID), errors.Is(err, whatsapp.ErrBadAddress):
+		return http.StatusBadRequest
+	case errors.Is(err, ErrNoSession):
+		return http.StatusNotFound
+	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired):
+		return http.StatusConflict
+	case errors.Is(err, ErrClosing), cloudstore.IsUnavailable(err):
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}

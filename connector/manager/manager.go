@@ -1,0 +1,278 @@
+// Package manager decides which sessions this process holds: it opens them,
+// keeps watch over them, carries out the commands that concern them, and closes
+// them so that another connector can go on exactly where this one stopped.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cloudsession/connector/ownership"
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/command"
+	"cloudsession/shared/envelope"
+)
+
+// Errors a caller decides on. The API maps their codes (see codeOf) to statuses.
+var (
+	// ErrNoSession: neither this machine nor the cloud has such a session. Only
+	// a clean answer of the database leads here.
+	ErrNoSession = errors.New("no such session in the cloud")
+	// ErrNotOpen: this connector does not hold the session.
+	ErrNotOpen = errors.New("session is not open on this connector")
+	// ErrElsewhere: another live connector holds the session.
+	ErrElsewhere = errors.New("session is held by another connector")
+	// ErrPaired: pairing was asked for a session that is already linked.
+	ErrPaired = errors.New("session is already linked to a phone")
+	// ErrClosing: the connector is stopping.
+	ErrClosing = errors.New("connector is stopping")
+)
+
+// Options configures a Manager. All fields are required unless said otherwise.
+type Options struct {
+	DataDir    string
+	Store      *cloudstore.Store
+	Keys       *envelope.Keyring
+	Lease      *ownership.Lease
+	Replicator *replicate.Replicator
+	Queue      command.Queue
+	QueueName  string
+	Capacity   int
+	Endpoint   whatsapp.Endpoint // zero: the real service
+	DeviceName string            // shown in the phone's list of linked devices
+	Log        *slog.Logger
+}
+
+// Manager holds the sessions of one connector process.
+type Manager struct {
+	opt Options
+	log *slog.Logger
+
+	mu       sync.Mutex
+	sessions map[string]*session
+	closing  bool
+	tasks    sync.WaitGroup
+	life     context.Context // ends when Close begins; sessions' own work hangs on it
+	end      context.CancelFunc
+	states   chan struct{} // some session's state is to be reported
+}
+
+// New returns a manager that holds nothing yet.
+func New(opt Options) *Manager {
+	life, end := context.WithCancel(context.Background())
+	return &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, life: life, end: end, states: make(chan struct{}, 1)}
+}
+
+// Run renews the lease, carries out commands and sweeps for sessions to open,
+// until ctx ends (nil) or the lease is lost (ownership.ErrLost). The caller
+// then calls Close.
+func (m *Manager) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.heartbeat(ctx) })
+	g.Go(func() error { return m.receiveCommands(ctx) })
+	g.Go(func() error { return m.reportStates(ctx) })
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) heartbeat(ctx context.Context) error {
+	for {
+		if err := m.beat(ctx); err != nil {
+			return err
+		}
+		// Jitter keeps many connectors from asking at the same moment.
+		wait := ownership.RenewEvery - time.Duration(rand.Int64N(int64(ownership.RenewEvery/10))) //nolint:gosec // jitter, not a secret
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// beat is one heartbeat. Only a lost lease ends the process; everything else is
+// logged and tried again at the next one.
+func (m *Manager) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ownership.RenewEvery)
+	defer cancel()
+	if err := m.opt.Lease.Renew(ctx); errors.Is(err, ownership.ErrLost) {
+		return err
+	} else if err != nil {
+		m.logUnlessEnding(ctx, "lease not renewed", err)
+		return nil
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"bury dead connectors", m.buryDead},
+		{"compare held sessions with the owner rows", m.compare},
+		{"look for commands", m.pollCommands},
+		{"look for sessions to open", m.sweep},
+	} {
+		if err := step.do(ctx); err != nil {
+			m.logUnlessEnding(ctx, "heartbeat: "+step.what, err)
+		}
+	}
+	return nil
+}
+
+func (m *Manager) logUnlessEnding(ctx context.Context, msg string, err error) {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		m.log.Warn(msg, "error", err)
+	}
+}
+
+func (m *Manager) buryDead(ctx context.Context) error {
+	buried, err := m.opt.Lease.BuryDead(ctx)
+	for _, id := range buried {
+		m.log.Warn("connector is dead", "connector", id)
+	}
+	return err
+}
+
+// compare closes sessions that this process holds and the owner rows give to
+// somebody else (O7).
+func (m *Manager) compare(ctx context.Context) error {
+	for _, s := range m.held() {
+		owner, err := m.opt.Store.Owner(ctx, s.id)
+		if err != nil {
+			return fmt.Errorf("read owner of session: %w", err)
+		}
+		if epoch := s.epochNow(); epoch != 0 && owner.Epoch > epoch {
+			m.lose(s, "another connector took it")
+		}
+	}
+	return nil
+}
+
+// sweep opens the sessions that want to be open and that this connector may
+// take (O3), a few at a time and in random order.
+func (m *Manager) sweep(ctx context.Context) error {
+	const atOnce = 20
+	ids, err := m.opt.Store.Takeable(ctx, m.opt.Lease.ConnectorID(), m.opt.Lease.Incarnation(), atOnce)
+	if err != nil {
+		return err
+	}
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	for _, id := range ids {
+		if m.count() >= m.opt.Capacity {
+			return nil
+		}
+		m.background(id, func(ctx context.Context) {
+			if _, err := m.Open(ctx, id, reasonSweep); err != nil && !errors.Is(err, ErrElsewhere) && !errors.Is(err, ErrNoSession) {
+				m.log.Error("open session", "session", id, "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+// background runs f on the manager's own time. Close waits for it.
+func (m *Manager) background(id string, f func(ctx context.Context)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return
+	}
+	s := m.entryLocked(id)
+	if s.current() != nil || s.resting(time.Now()) || !s.claimBackground() {
+		return // open already, failing, or under way
+	}
+	m.tasks.Go(func() {
+		defer s.releaseBackground()
+		f(m.life)
+	})
+}
+
+// entryLocked returns the session's entry, made on first use. Entries are few
+// and small, and keep their lock: they stay for the life of the process.
+func (m *Manager) entryLocked(id string) *session {
+	s, ok := m.sessions[id]
+	if !ok {
+		s = &session{id: id, files: filesOf(m.opt.DataDir, id), log: m.log.With("session", id)}
+		m.sessions[id] = s
+	}
+	return s
+}
+
+func (m *Manager) entry(id string) (*session, error) {
+	if err := cloudstore.ValidateSessionID(id); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return nil, ErrClosing
+	}
+	return m.entryLocked(id), nil
+}
+
+// held returns the sessions that are open here.
+func (m *Manager) held() []*session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*session
+	for _, s := range m.sessions {
+		if s.epochNow() != 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (m *Manager) count() int { return len(m.held()) }
+
+// Load reports how busy this connector is, for its row in TiDB.
+func (m *Manager) Load() cloudstore.Load {
+	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.count()}
+}
+
+// Close closes every session, exactly where possible: sockets closed, all
+// pushed, log sealed, owner row released for this connector's next start. Give
+// ctx the time that may take (10 s in production).
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	m.closing = true
+	m.mu.Unlock()
+	m.end()
+	m.tasks.Wait()
+	var g errgroup.Group
+	g.SetLimit(64)
+	for _, s := range m.held() {
+		g.Go(func() error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: "open"}); err != nil {
+				return fmt.Errorf("close session %s: %w", s.id, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Abandon closes every session without pushing anything: the lease is lost, so
+// somebody else may hold them already.
+func (m *Manager) Abandon() {
+	m.mu.Lock()
+	m.closing = true
+	m.mu.Unlock()
+	m.end()
+	m.tasks.Wait()
+	for _, s := range m.held() {
+		m.lose(s, "this connector's lease was taken over")
+	}
+}

@@ -1,0 +1,357 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mau.fi/whatsmeow/store/sqlstore"
+
+	"cloudsession/connector/baileys"
+	"cloudsession/connector/capture"
+	"cloudsession/connector/ownership"
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/sessionlog"
+)
+
+// openRequest says why a session is taken and what may be made of it.
+type openRequest struct {
+	reason string
+	// create: a new identity may be made, because a person asked to pair. Without
+	// it a session that isn't in the cloud is ErrNoSession.
+	create bool
+	// byCommand: a person asked for it by name.
+	byCommand bool
+	// again: the session is open here and gets its first backup after a DELETE.
+	again bool
+}
+
+// Open opens a session that exists: from this machine's file if that is known
+// to be the newest state, else from the cloud. Opening one that is open here
+// does nothing. It returns ErrNoSession, ErrElsewhere or ErrClosing.
+func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error) {
+	s, err := m.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() != nil {
+		return s, nil
+	}
+	err = m.openLocked(ctx, s, openRequest{reason: reason, byCommand: reason != reasonSweep})
+	if err != nil {
+		s.failed(time.Now())
+		return nil, err
+	}
+	s.succeeded()
+	return s, nil
+}
+
+// reasonSweep marks an opening nobody asked for by name.
+const reasonSweep = "sweep"
+
+// openLocked takes the session, builds its file and connects it (O5: in this
+// order). When it fails the session is free again, and nothing of it is half
+// adopted.
+func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) error {
+	o, err := m.acquire(ctx, s, r)
+	if err != nil {
+		return err
+	}
+	s.setCurrent(o)
+	o.rep.Changed() // what was written before the line above woke nobody
+	m.watch(s, o)
+	if !o.fresh.Load() {
+		m.connect(s, o)
+	}
+	return nil
+}
+
+// connect starts the session's socket. whatsapp goes on trying by itself when
+// the service can't be reached; how that goes is told by its states.
+func (m *Manager) connect(s *session, o *opened) {
+	m.later(func() {
+		err := o.wa.Connect(m.life, o.taken.Start == replicate.StartSafe)
+		if err != nil && m.life.Err() == nil && !errors.Is(err, whatsapp.ErrStopped) {
+			s.log.Warn("session not connected", "error", err)
+		}
+	})
+}
+
+// acquire takes the session and makes its file ready, without a socket.
+func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *opened, err error) {
+	if err := s.files.create(); err != nil {
+		return nil, err
+	}
+	prior, err := m.readPrior(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, prior.close()) }()
+	taken, err := m.take(ctx, s, prior, r)
+	if err != nil {
+		return nil, err
+	}
+	s.log.Info("session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
+	o, err := m.build(ctx, s, prior, taken)
+	if err != nil {
+		// Nothing was connected: the session is free for the next attempt.
+		m.giveBack(s, taken)
+		return nil, err
+	}
+	return o, nil
+}
+
+// prior is what this machine knows of a session before taking it.
+type prior struct {
+	file  *capture.File // nil when there is none
+	state capture.State
+	boot  string
+	inode uint64
+	high  ownership.HighWater
+}
+
+// close closes the file unless it was handed on.
+func (p *prior) close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
+}
+
+func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
+	p := &prior{}
+	var err error
+	if p.high, err = ownership.LoadHighWater(s.files.highWaterPath()); err != nil {
+		return nil, err
+	}
+	if p.boot, err = capture.BootID(); err != nil {
+		return nil, err
+	}
+	path, ok, err := s.files.adopted()
+	if err != nil || !ok {
+		return p, err
+	}
+	if err := m.readPriorFile(ctx, s, p, path); err != nil {
+		// A file that can't be read is no base to resume from. The cloud copy is.
+		s.log.Warn("local session file set aside: it can't be read", "error", err)
+		err = errors.Join(p.close(), s.files.setAside())
+		p.file, p.state = nil, capture.State{}
+		return p, err
+	}
+	return p, nil
+}
+
+func (m *Manager) readPriorFile(ctx context.Context, s *session, p *prior, path string) (err error) {
+	if p.inode, err = capture.Inode(path); err != nil {
+		return err
+	}
+	if p.file, err = capture.Open(ctx, path, capture.Options{OnCommit: s.changed}); err != nil {
+		return err
+	}
+	if err := p.file.Check(ctx); err != nil {
+		return err
+	}
+	p.state, err = p.file.State(ctx)
+	return err
+}
+
+// changed tells the session's replication that its file was written.
+func (s *session) changed() {
+	if o := s.current(); o != nil {
+		o.rep.Changed()
+	}
+}
+
+// take commits a new epoch (O4). How the term starts is judged inside.
+func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest) (cloudstore.Taken, error) {
+	req := cloudstore.TakeRequest{
+		SessionID: s.id, ConnectorID: m.opt.Lease.ConnectorID(), Incarnation: m.opt.Lease.Incarnation(),
+		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create || r.again,
+		AnyWanted: r.byCommand || r.create || r.again, ByCommand: r.byCommand || r.create,
+		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) { return m.judge(p, parent, r) },
+	}
+	if _, err := rand.Read(req.Nonce[:]); err != nil {
+		return cloudstore.Taken{}, fmt.Errorf("make nonce: %w", err)
+	}
+	taken, err := m.opt.Store.Take(ctx, req)
+	switch {
+	case errors.Is(err, cloudstore.ErrNotFound):
+		return taken, ErrNoSession
+	case errors.Is(err, cloudstore.ErrNotTakeable):
+		return taken, fmt.Errorf("%w: %w", ErrElsewhere, err)
+	case err != nil:
+		return taken, fmt.Errorf("take session: %w", err)
+	}
+	mark := ownership.HighWater{Epoch: taken.Epoch}
+	return taken, mark.Raise(s.files.highWaterPath())
+}
+
+// judge decides how a term starts (section 7 of the design).
+func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (string, error) {
+	if r.again {
+		return replicate.StartNew, nil
+	}
+	if r.create {
+		if (parent.HasLog || parent.HasCredentials) && parent.Owner.State != string(whatsapp.StateLoggedOut) {
+			return "", ErrPaired // a new identity is never minted over an existing session
+		}
+		return replicate.StartNew, nil
+	}
+	if p.file != nil && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode) {
+		return replicate.StartOwnFile, nil
+	}
+	if !parent.HasLog && !parent.HasCredentials {
+		return "", ErrNoSession
+	}
+	exact, err := replicate.JudgeExact(m.opt.Keys, parent, replicate.HighWater(p.high))
+	if err != nil {
+		return "", fmt.Errorf("judge the seal: %w", err)
+	}
+	if exact {
+		return replicate.StartExact, nil
+	}
+	return replicate.StartSafe, nil
+}
+
+// build makes the file of a term ready to connect: resumed, restored or new;
+// on a safe start with the stale Signal state dropped and the base durable (O5).
+func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
+	o := &opened{taken: taken}
+	o.fresh.Store(taken.Start == replicate.StartNew)
+	term := replicate.Term{
+		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,
+		Parent: sessionlog.Cursor{Epoch: taken.ParentEpoch, Seq: taken.ParentSeq, Tag: taken.ParentTag},
+	}
+	if o.fresh.Load() {
+		term.Backup = cloudstore.BackupFull
+	}
+	var restored replicate.Restored
+	path := s.files.newPath(taken.Epoch)
+	if taken.Start == replicate.StartOwnFile {
+		o.file, p.file = p.file, nil // handed on: prior must not close it
+		path, term.Salt = o.file.Path(), p.state.Salt
+	} else {
+		if restored, err = m.newFile(ctx, s, o, path); err != nil {
+			return nil, err
+		}
+		term.Salt, term.Log = restored.Salt, restored.Log
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.shut())
+			if taken.Start != replicate.StartOwnFile {
+				err = errors.Join(err, discard(path))
+			}
+		}
+	}()
+	if err := m.prepare(ctx, s, o, term, restored); err != nil {
+		return nil, err
+	}
+	if err := s.files.adopt(path, taken.Epoch); err != nil {
+		return nil, err
+	}
+	if taken.Start == replicate.StartExact || taken.Start == replicate.StartSafe {
+		s.log.Info(fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
+	}
+	return o, nil
+}
+
+// newFile restores the file of a term from the cloud, or makes an empty one.
+func (m *Manager) newFile(ctx context.Context, s *session, o *opened, path string) (restored replicate.Restored, err error) {
+	if err := discard(path); err != nil {
+		return restored, fmt.Errorf("remove an unfinished file: %w", err)
+	}
+	if !o.fresh.Load() {
+		restored, err = replicate.Restore(ctx, m.opt.Store, m.opt.Keys, o.taken, path)
+		if errors.Is(err, replicate.ErrNothing) {
+			return restored, ErrNoSession
+		}
+		if err != nil {
+			return restored, fmt.Errorf("restore session: %w", err)
+		}
+	}
+	o.file, err = capture.Open(ctx, path, capture.Options{OnCommit: s.changed})
+	if err != nil || !restored.CredentialsOnly {
+		return restored, err
+	}
+	if err := fillFromCredentials(ctx, o.file, restored.Credentials); err != nil {
+		return restored, errors.Join(err, o.file.Close(), discard(path))
+	}
+	return restored, nil
+}
+
+// fillFromCredentials makes a session file of nothing but the credentials row.
+func fillFromCredentials(ctx context.Context, f *capture.File, credentials []byte) error {
+	if err := sqlstore.NewWithDB(f.DB(), "sqlite3", nil).Upgrade(ctx); err != nil {
+		return fmt.Errorf("create session tables: %w", err)
+	}
+	if err := baileys.InsertDevice(ctx, f.DB(), credentials); err != nil {
+		return fmt.Errorf("restore from credentials: %w", err)
+	}
+	return nil
+}
+
+// prepare opens the file for whatsmeow and attaches replication to it.
+func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term replicate.Term, restored replicate.Restored) (err error) {
+	o.wa, err = whatsapp.Open(ctx, whatsapp.Config{
+		SessionID: s.id, File: o.file, Endpoint: m.opt.Endpoint, Log: s.log, DeviceName: m.opt.DeviceName,
+		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
+		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
+	})
+	if err != nil {
+		return fmt.Errorf("open session file: %w", err)
+	}
+	safe := term.Start == replicate.StartSafe
+	if safe {
+		err = o.wa.PrepareSafe(ctx, whatsapp.PrepareSafe{MaxPreKeyID: restored.MaxPreKeyID, CredentialsOnly: restored.CredentialsOnly})
+		if err != nil {
+			return fmt.Errorf("drop stale state: %w", err)
+		}
+	}
+	if o.rep, err = m.opt.Replicator.Attach(ctx, o.file, term); err != nil {
+		return fmt.Errorf("attach replication: %w", err)
+	}
+	if safe {
+		if err := o.rep.Flush(ctx); err != nil {
+			return fmt.Errorf("push the base of a safe start: %w", err)
+		}
+	}
+	return nil
+}
+
+// shut releases what an opened session holds, pushing nothing.
+func (o *opened) shut() error {
+	var errs []error
+	if o.wa != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		errs = append(errs, o.wa.Stop(ctx))
+		cancel()
+	}
+	if o.rep != nil {
+		o.rep.Close()
+	}
+	if o.file != nil {
+		errs = append(errs, o.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// giveBack frees a session whose opening failed before any socket (O7).
+func (m *Manager) giveBack(s *session, taken cloudstore.Taken) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	wanted := taken.Parent.Owner.Wanted
+	if wanted == "" || taken.Start == replicate.StartNew {
+		wanted = cloudstore.WantedClosed
+	}
+	if err := m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted); err != nil {
+		// It stays ours under this incarnation; the next sweep takes it again.
+		s.log.Warn("session not released", "error", err)
+	}
+}

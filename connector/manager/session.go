@@ -1,0 +1,129 @@
+package manager
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cloudsession/connector/capture"
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+)
+
+// session is this process's view of one session, open or not.
+type session struct {
+	id    string
+	files sessionFiles
+	log   *slog.Logger
+
+	// mu is held while the session is opened, paired, closed or moved: one
+	// change at a time. It is taken before view, never after.
+	mu sync.Mutex
+
+	view     sync.Mutex
+	open     *opened
+	state    whatsapp.State
+	detail   string
+	reported bool // the state is in TiDB
+	pace     pace
+	working  bool // background work on this session is under way
+}
+
+// opened is a session held under an epoch of ours.
+type opened struct {
+	taken cloudstore.Taken
+	file  *capture.File
+	wa    *whatsapp.Session
+	rep   *replicate.Session
+	local atomic.Bool // the cloud copy was deleted: nothing is pushed until a sync
+	fresh atomic.Bool // made by a pairing that has not succeeded yet
+}
+
+func (s *session) current() *opened {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.open
+}
+
+func (s *session) setCurrent(o *opened) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.open = o
+}
+
+// epochNow is the epoch the session is held under, 0 when it isn't.
+func (s *session) epochNow() uint64 {
+	if o := s.current(); o != nil {
+		return o.taken.Epoch
+	}
+	return 0
+}
+
+func (s *session) setState(state whatsapp.State, detail string) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	if s.state != state || s.detail != detail {
+		s.state, s.detail, s.reported = state, detail, false
+	}
+}
+
+func (s *session) stateNow() (whatsapp.State, string) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.state, s.detail
+}
+
+func (s *session) claimBackground() bool {
+	s.view.Lock()
+	defer s.view.Unlock()
+	if s.working {
+		return false
+	}
+	s.working = true
+	return true
+}
+
+func (s *session) releaseBackground() {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.working = false
+}
+
+// pace spaces out attempts on a session that keep failing.
+type pace struct {
+	failures int
+	notUntil time.Time
+}
+
+const (
+	firstPause = 2 * time.Second
+	longPause  = 5 * time.Minute
+)
+
+func (s *session) failed(now time.Time) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	pause := min(firstPause<<min(s.pace.failures, 10), longPause)
+	s.pace.failures++
+	s.pace.notUntil = now.Add(pause)
+}
+
+func (s *session) succeeded() {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.pace = pace{}
+}
+
+func (s *session) failures() int {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.pace.failures
+}
+
+func (s *session) resting(now time.Time) bool {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return now.Before(s.pace.notUntil)
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"cloudsession/connector/baileys"
+	"cloudsession/connector/control"
+	"cloudsession/connector/manager"
+	"cloudsession/connector/ownership"
+	"cloudsession/connector/replicate"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/command"
+	"cloudsession/shared/envelope"
+)
+
+func runCommand(p program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the connector: hold sessions until SIGTERM or SIGINT",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var cfg Config
+			if err := p.load(&cfg); err != nil {
+				return err
+			}
+			if err := configError(cfg.problems()); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, p.errOut)
+		},
+	}
+}
+
+// serve runs the connector until ctx ends or its lease is lost.
+func serve(ctx context.Context, cfg Config, logTo io.Writer) (err error) {
+	log, err := newLogger(cfg, logTo)
+	if err != nil {
+		return err
+	}
+	path, err := cfg.dataDir()
+	if err != nil {
+		return err
+	}
+	dir, err := ownership.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	c, err := start(ctx, cfg, dir, log)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx)
+}
+
+// connector is a running connector's parts.
+type connector struct {
+	cfg     Config
+	log     *slog.Logger
+	dir     *ownership.Dir
+	store   *cloudstore.Store
+	lease   *ownership.Lease
+	rep     *replicate.Replicator
+	manager *manager.Manager
+}
+
+// start takes the connector's place in TiDB. While TiDB is away it says so and
+// goes on trying: a machine often starts before its network. SQS is not waited
+// for: without it commands come a little later, by the heartbeat.
+func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger) (_ *connector, err error) {
+	keys, err := cfg.keyring()
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := cfg.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	c := &connector{cfg: cfg, log: log, dir: dir}
+	if c.store, err = cfg.open(0); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.store.Close())
+		}
+	}()
+	queue, err := command.NewSQS(command.SQSConfig{Region: cfg.AWSRegion, Endpoint: cfg.SQSEndpoint, DeadLetterARN: cfg.DeadLetters})
+	if err != nil {
+		return nil, fmt.Errorf("set up SQS: %w", err)
+	}
+	if err := retry(ctx, log, "waiting for TiDB", func(ctx context.Context) error { return c.store.Migrate(ctx) }); err != nil {
+		return nil, err
+	}
+	if err := c.register(ctx); err != nil {
+		return nil, err
+	}
+	c.assemble(keys, manager.Options{
+		DataDir: dir.Path(), Store: c.store, Keys: keys, Lease: c.lease,
+		Queue: queue, QueueName: command.QueueName(cfg.QueuePrefix, cfg.ConnectorID),
+		Capacity: cfg.Capacity, Endpoint: endpoint, DeviceName: cfg.DeviceName, Log: log,
+	})
+	return c, nil
+}
+
+func (c *connector) assemble(keys *envelope.Keyring, o manager.Options) {
+	c.rep = replicate.New(c.store, keys, replicate.Options{Credentials: baileys.Credentials, Log: c.log})
+	o.Replicator = c.rep
+	c.manager = manager.New(o)
+}
+
+// register takes the connector's place. A connector of this name that lives
+// elsewhere is final; one that has only just died is waited for.
+func (c *connector) register(ctx context.Context) error {
+	opt := ownership.Options{
+		Store: c.store, Dir: c.dir, Log: c.log,
+		Connector: cloudstore.Connector{ID: c.cfg.ConnectorID, Version: version, Capacity: c.cfg.Capacity},
+		Load:      func() cloudstore.Load { return c.manager.Load() },
+	}
+	return retry(ctx, c.log, "waiting for this connector's place", func(ctx context.Context) (err error) {
+		c.lease, err = ownership.Register(ctx, opt)
+		return err
+	})
+}
+
+// retry calls f until it succeeds, with a pause that grows. Only what may mend
+// itself is tried again; the first failure of a kind is logged.
+func retry(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) error {
+	pause, last := time.Second, ""
+	for {
+		attempt, cancel := context.WithTimeout(ctx, time.Minute)
+		err := f(attempt)
+		cancel()
+		if err == nil || !mayMend(err) {
+			return err
+		}
+		if err.Error() != last {
+			log.Warn(what, "error", err)
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 15*time.Second)
+	}
+}
+
+func mayMend(err error) bool {
+	return cloudstore.IsUnavailable(err) || errors.Is(err, cloudstore.ErrIncarnation)
+}
+
+// run serves the local socket and the sessions, then stops cleanly.
+func (c *connector) run(ctx context.Context) error {
+	listener, err := control.Listen(c.dir.Path())
+	if err != nil {
+		return errors.Join(err, c.stop(nil))
+	}
+	server := &http.Server{Handler: control.Handler(c.manager.Local()), ReadHeaderTimeout: 10 * time.Second}
+	c.log.Info("connector is running", "connector", c.cfg.ConnectorID, "version", version, "capacity", c.cfg.Capacity)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.manager.Run(gctx) })
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve local socket: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		return server.Close() // cuts the streams; a send under way is repeated under its id
+	})
+	err = g.Wait()
+	return errors.Join(err, c.stop(err))
+}
+
+// stop closes every session and gives up the connector's place. After a lost
+// lease nothing may be pushed any more.
+func (c *connector) stop(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.cfg.StopDeadline)*time.Second)
+	defer cancel()
+	started := time.Now()
+	var err error
+	if errors.Is(cause, ownership.ErrLost) {
+		c.manager.Abandon()
+	} else if err = c.manager.Close(ctx); err == nil {
+		err = c.lease.Retire(ctx)
+	}
+	// Without a clean end the lease runs out by itself: this connector's own
+	// files are the newest state, and its next start should find them unclaimed.
+	c.rep.Close()
+	err = errors.Join(err, c.store.Close())
+	c.log.Info("connector has stopped", "took", time.Since(started).Round(time.Millisecond), "clean", err == nil)
+	return err
+}
+
+func newLogger(cfg Config, w io.Writer) (*slog.Logger, error) {
+	level, err := cfg.logLevel()
+	if err != nil {
+		return nil, err
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opt)), nil
+}

@@ -1,0 +1,84 @@
+// Command demo tells the story of the system against the simulated WhatsApp
+// service: pair on one connector, talk, lose that connector and its disk, come
+// back on another, talk on. It exits 0 only if every step held.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cloudsession/connector/watest"
+	"cloudsession/infra/local/rig"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// timeLimit ends a demo that hangs; a good one takes well under a minute.
+const timeLimit = 3 * time.Minute
+
+func run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "cloudsession-demo-*")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	logPath := filepath.Join(os.TempDir(), "cloudsession-demo.log")
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer func() { err = errors.Join(err, log.Close(), os.RemoveAll(dir)) }()
+
+	d := &demo{dir: dir, began: time.Now()}
+	err = d.tell(ctx, log)
+	if d.rig != nil {
+		err = errors.Join(err, d.rig.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%w (the processes' logs: %s)", err, logPath)
+	}
+	fmt.Printf("\nEvery step held, in %s. Nothing was lost, nothing was shown twice, no message key was used twice.\n",
+		time.Since(d.began).Round(100*time.Millisecond))
+	return nil
+}
+
+// demo is the story's state.
+type demo struct {
+	dir   string
+	began time.Time
+	rig   *rig.Rig
+	a, b  *rig.Connector
+	// owner's phone is linked to the session; the peer is whom it talks to.
+	owner, peer *watest.Phone
+	received    []string // texts the peer sent to the session
+}
+
+// step runs one part of the story and prints how long it took.
+func (d *demo) step(what string, f func() (string, error)) error {
+	start := time.Now()
+	said, err := f()
+	if err != nil {
+		fmt.Printf("  ✗ %s\n", what)
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	fmt.Printf("  ✓ %-58s %7s\n", what, time.Since(start).Round(time.Millisecond))
+	if said != "" {
+		fmt.Printf("      %s\n", said)
+	}
+	return nil
+}
