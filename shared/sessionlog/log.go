@@ -3,6 +3,7 @@ package sessionlog
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -192,8 +193,8 @@ func (l *log) check(start int) error {
 
 // lastBase returns the index of the first row of the last complete base.
 func (l *log) lastBase() (int, bool) {
-	for i := len(l.rows) - 1; i >= 0; i-- {
-		if l.rows[i].startsBase() && l.complete(i) {
+	for i, r := range slices.Backward(l.rows) {
+		if r.startsBase() && l.complete(i) {
 			return i, true
 		}
 	}

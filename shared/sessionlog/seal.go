@@ -23,10 +23,15 @@ const MaxPush = 256 << 20
 // follow after: 1 to 65,535 rows, each at most 1 MiB. It returns ErrTooLarge
 // for a push that doesn't fit.
 func Seal(keys *envelope.Keyring, sessionID string, salt envelope.Salt, after Cursor, push []byte, base bool) ([]cloudstore.Segment, error) {
+	return seal(keys, sessionID, salt, after, push, base, envelope.MaxBody)
+}
+
+// seal is Seal with the size of the pieces, so that tests can cut small pushes.
+func seal(keys *envelope.Keyring, sessionID string, salt envelope.Salt, after Cursor, push []byte, base bool, size int) ([]cloudstore.Segment, error) {
 	if len(push) > MaxPush {
 		return nil, fmt.Errorf("seal push of session %q: %w", sessionID, ErrTooLarge)
 	}
-	bodies := split(after, push, base)
+	bodies := split(after, push, base, size)
 	if len(bodies) > math.MaxUint16 {
 		return nil, fmt.Errorf("seal push of session %q: %w", sessionID, ErrTooLarge)
 	}
@@ -55,16 +60,16 @@ func Seal(keys *envelope.Keyring, sessionID string, salt envelope.Salt, after Cu
 }
 
 // split returns the bodies of a push's parts.
-func split(after Cursor, push []byte, base bool) [][]byte {
+func split(after Cursor, push []byte, base bool, size int) [][]byte {
 	if base {
 		stream := make([]byte, 0, len(after.Tag)+len(push)/2)
 		stream = append(stream, after.Tag[:]...)
 		push = compress(stream, push)
 	}
 	var bodies [][]byte
-	for len(push) > envelope.MaxBody {
-		bodies = append(bodies, push[:envelope.MaxBody])
-		push = push[envelope.MaxBody:]
+	for len(push) > size {
+		bodies = append(bodies, push[:size])
+		push = push[size:]
 	}
 	return append(bodies, push)
 }
