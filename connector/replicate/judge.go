@@ -11,17 +11,10 @@ import (
 
 // Ways to start a term, as they stand in session_epochs.start.
 const (
-	StartExact   = "exact"
-	StartOwnFile = "own-file"
-	StartSafe    = "safe"
-	StartNew     = "new"
-)
-
-// Values of session_owners.backup.
-const (
-	BackupFull        = "full"
-	BackupCredentials = "credentials"
-	BackupOff         = "off"
+	StartExact   = cloudstore.StartExact
+	StartOwnFile = cloudstore.StartOwnFile
+	StartSafe    = cloudstore.StartSafe
+	StartNew     = cloudstore.StartNew
 )
 
 // HighWater is the furthest point of a session's log that this machine has seen durable. Its fields
@@ -39,11 +32,11 @@ type HighWater struct {
 func JudgeExact(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) (bool, error) {
 	seal := p.Terminator
 	switch {
-	case seal == nil || seal.Kind != kindSeal:
+	case seal == nil || seal.Kind != cloudstore.KindSeal:
 		return false, nil
 	case seal.SessionID != p.Owner.SessionID || seal.Epoch != p.Epoch.Epoch || seal.Seq != p.LastSeq+1:
 		return false, nil
-	case !p.Contiguous || !p.HasLog || p.Owner.Backup == BackupCredentials || p.Owner.Backup == BackupOff:
+	case !p.Contiguous || !p.HasLog || p.Owner.Backup == cloudstore.BackupCredentials || p.Owner.Backup == cloudstore.BackupOff:
 		return false, nil
 	case high.beyond(p):
 		return false, nil
@@ -78,16 +71,19 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 		return false
 	case bootID == "" || state.BootID != bootID || inode == 0 || state.Inode != inode:
 		return false
-	case p.Owner.Backup == BackupCredentials:
+	case p.Owner.Backup == cloudstore.BackupCredentials:
 		return false // no log tells whether the file is the newest: every start is safe (P7)
-	case p.Owner.Backup == BackupOff:
+	case p.Owner.Backup == cloudstore.BackupOff:
 		return true // the file is the only copy
 	}
 	if !p.Contiguous && p.LastSeq > 0 {
 		return false
 	}
-	_, known := known(state, p.LastSeq, p.LastTag)
-	return known
+	parts, ok := known(state, p.LastSeq, p.LastTag)
+	if p.Epoch.Start == StartSafe && state.NeedBase && (parts == 0 || parts < len(state.InFlight.Tags)) {
+		return false // made safe, but not connected yet: that waited for the base (O5). Do it again
+	}
+	return ok
 }
 
 // known reports whether the log's end at seq is one the file can have caused, and how many parts of
@@ -98,7 +94,7 @@ func known(state capture.State, seq uint64, tag [32]byte) (parts int, ok bool) {
 			return 0, tag == acked.Tag
 		}
 	} else if seq == 0 {
-		return 0, true // nothing of this term was ever acknowledged, nor is it in the log
+		return 0, tag == acked.Tag // nothing of this term is in the log
 	}
 	in := state.InFlight
 	if in == nil || in.Epoch != state.Epoch || seq < in.FirstSeq || seq-in.FirstSeq >= uint64(len(in.Tags)) {

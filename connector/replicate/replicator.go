@@ -1,10 +1,13 @@
 package replicate
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"cloudsession/connector/capture"
@@ -107,15 +110,101 @@ type Status struct {
 	Cursor sessionlog.Cursor
 }
 
+// Replicator pushes the changes of many sessions through a few writer lanes. Its methods are safe for
+// concurrent use.
+type Replicator struct {
+	store Writer
+	keys  *envelope.Keyring
+	opt   Options
+	lanes []*lane
+
+	ctx    context.Context //nolint:containedctx // the life of the goroutines, ended by Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*Session // running, by session id
+
+	house housekeeping
+}
+
 // New returns a running Replicator. Close ends it.
 func New(store Writer, keys *envelope.Keyring, o Options) *Replicator {
-	return newReplicator(store, keys, o)
+	o = o.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Replicator{store: store, keys: keys, opt: o, ctx: ctx, cancel: cancel, sessions: map[string]*Session{}}
+	r.house.init()
+	for range o.Lanes {
+		l := newLane(store, &r.opt, r.house.saved)
+		r.lanes = append(r.lanes, l)
+		r.tasks.Go(func() { l.run(ctx) })
+	}
+	r.tasks.Go(func() { r.keepTimes(ctx) })
+	r.tasks.Go(func() { r.keepPruned(ctx) })
+	return r
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	o.Lanes = cmp.Or(o.Lanes, 4)
+	o.Coalesce = cmp.Or(o.Coalesce, 200*time.Millisecond)
+	o.MaxWait = max(cmp.Or(o.MaxWait, time.Second), o.Coalesce)
+	o.GroupBytes = cmp.Or(o.GroupBytes, 4<<20)
+	o.GroupRows = cmp.Or(o.GroupRows, 512)
+	o.StatementTimeout = cmp.Or(o.StatementTimeout, 5*time.Second)
+	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
+	o.RetryMax = cmp.Or(o.RetryMax, 5*time.Second)
+	o.TouchEvery = cmp.Or(o.TouchEvery, time.Second)
+	o.CopyEvery = cmp.Or(o.CopyEvery, 5*time.Second)
+	o.CompactBytes = cmp.Or(o.CompactBytes, 1<<20)
+	o.KeepBases = cmp.Or(o.KeepBases, 10)
+	o.KeepFor = cmp.Or(o.KeepFor, 30*24*time.Hour)
+	return o
 }
 
 // Attach starts to replicate the session in f under term. On the first Attach of a term it records
 // the term in the file: for a safe start call it after the file was made safe, because a file that
-// carries a term's epoch may be resumed as it is by CanResumeOwnFile. f stays the caller's, who closes
-// it after Session.Close.
+// carries a term's epoch may be resumed as it is by CanResumeOwnFile. For an own-file start it settles
+// the push in flight first (ResumeOwnFile). f stays the caller's, who closes it after Session.Close.
+//
+// It returns ErrUnknownOutcome for a file of this very term that has a push in flight whose bytes are
+// gone, and ErrClosed after Close.
 func (r *Replicator) Attach(ctx context.Context, f *capture.File, term Term) (*Session, error) {
 	return r.attach(ctx, f, term)
+}
+
+// start runs a session, one a session id.
+func (r *Replicator) start(s *Session) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	if r.sessions[s.term.SessionID] != nil {
+		return fmt.Errorf("session %s is attached already", s.term.SessionID)
+	}
+	r.sessions[s.term.SessionID] = s
+	r.tasks.Go(s.run)
+	return nil
+}
+
+func (r *Replicator) forget(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[s.term.SessionID] == s {
+		delete(r.sessions, s.term.SessionID)
+	}
+}
+
+// Close stops all sessions and lanes and waits for them. Statements under way are cut off: what became
+// of them is settled at the next start.
+func (r *Replicator) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.tasks.Wait()
 }

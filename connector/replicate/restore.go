@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -34,6 +35,89 @@ type Restored struct {
 // Restore builds the session's file at path from the log behind taken (L1, L3), verified row by row,
 // and leaves it closed and checkpointed. Without a log it returns the credentials alone. The file
 // appears at path only when it is whole; what stood there before is never overwritten.
+//
+// It returns ErrNothing if there is nothing to restore, and otherwise errors of the store, of package
+// sessionlog (a damaged log, the wrong secret), envelope (the credentials row) or capture (a file that
+// fails its checks). After an error nothing of use is left behind.
 func Restore(ctx context.Context, store Reader, keys *envelope.Keyring, taken cloudstore.Taken, path string) (Restored, error) {
-	return Restored{}, errors.ErrUnsupported
+	r := restorer{store: store, keys: keys, sessionID: taken.SessionID}
+	found, err := r.restore(ctx, taken, path)
+	if err != nil {
+		return Restored{}, fmt.Errorf("restore session %s: %w", taken.SessionID, err)
+	}
+	return found, nil
+}
+
+type restorer struct {
+	store     Reader
+	keys      *envelope.Keyring
+	sessionID string
+}
+
+func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path string) (Restored, error) {
+	parent := sessionlog.Cursor{Epoch: taken.ParentEpoch, Seq: taken.ParentSeq, Tag: taken.ParentTag}
+	if taken.Parent.Owner.Backup == cloudstore.BackupCredentials {
+		// What log there is stems from before that choice: it may be another device's.
+		return r.credentials(ctx, parent)
+	}
+	lineage, err := r.fetch(ctx, parent)
+	if err != nil {
+		return Restored{}, err
+	}
+	if lineage == nil {
+		return r.credentials(ctx, parent)
+	}
+	found := Restored{Cursor: parent, Log: LogSize{Epochs: len(lineage)}}
+	b := newBuilder(path)
+	if err := b.open(ctx); err != nil {
+		return Restored{}, err
+	}
+	defer b.discard()
+	// A child that has no rows yet: it makes Read stop where the take ended the parent's log.
+	child := sessionlog.EpochRows{Epoch: taken.Epoch, ParentEpoch: parent.Epoch, ParentSeq: parent.Seq, Start: taken.Start}
+	result, err := sessionlog.Read(r.keys, r.sessionID, append(rowsOf(lineage), child), func(p sessionlog.Push) error {
+		found.MaxPreKeyID = max(found.MaxPreKeyID, maxPreKeyID(p))
+		return b.apply(ctx, p)
+	})
+	if err != nil {
+		return Restored{}, err
+	}
+	if result.Last != parent {
+		return Restored{}, fmt.Errorf("log ends at %d/%d, not at %d/%d as the take found it: %w",
+			result.Last.Epoch, result.Last.Seq, parent.Epoch, parent.Seq, sessionlog.ErrMissing)
+	}
+	found.Salt, found.Pushes = result.Salt, result.Pushes
+	found.Log.BaseBytes, found.Log.DeltaBytes = weigh(lineage)
+	found.MaxPreKeyID = max(found.MaxPreKeyID, r.strayPreKeyID(lineage))
+	if err := b.finish(ctx); err != nil {
+		return Restored{}, err
+	}
+	return found, nil
+}
+
+// credentials is the restore of a session without a log.
+func (r *restorer) credentials(ctx context.Context, parent sessionlog.Cursor) (Restored, error) {
+	row, err := r.store.Credentials(ctx, r.sessionID)
+	if errors.Is(err, cloudstore.ErrNotFound) {
+		return Restored{}, ErrNothing
+	}
+	if err != nil {
+		return Restored{}, fmt.Errorf("read credentials: %w", err)
+	}
+	found := Restored{CredentialsOnly: true, Cursor: parent}
+	if envelope.IsLegacy(row.Data) {
+		found.Salt = envelope.NewSalt()
+		found.Credentials, err = r.keys.OpenLegacy(r.sessionID, row.Data)
+	} else {
+		var opened envelope.Opened
+		opened, err = r.keys.Open(envelope.CredentialsPosition(r.sessionID), row.Data)
+		if err == nil && opened.Kind != envelope.KindCredentials {
+			err = envelope.ErrTampered
+		}
+		found.Salt, found.Credentials = opened.Salt, opened.Plaintext
+	}
+	if err != nil {
+		return Restored{}, fmt.Errorf("open credentials: %w", err)
+	}
+	return found, nil
 }

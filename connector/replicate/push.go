@@ -1,0 +1,313 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cloudsession/connector/capture"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/sessionlog"
+)
+
+// push is the one push of a session that is under way.
+type push struct {
+	unit        *unit
+	inFlight    capture.InFlight
+	bytes       int64 // sealed
+	credentials bool  // the credentials changed with it
+	since       time.Time
+	durable     bool // and not yet acknowledged in the file
+}
+
+// startPush reads what changed and sends it, if that is due and nothing else is under way.
+func (s *Session) startPush(ctx context.Context) error {
+	due, any := s.pushDue()
+	if s.push != nil || s.seal != nil || s.wantSlot || !any || due.After(time.Now()) {
+		return nil
+	}
+	switch s.term.Backup {
+	case cloudstore.BackupOff:
+		s.nothingToPush(ErrBackupOff)
+		return nil
+	case cloudstore.BackupCredentials:
+		return s.checkCredentials(ctx)
+	}
+	base := s.baseDue()
+	if base && !s.takeSlot() {
+		return nil
+	}
+	since := s.takeDirty()
+	changes, found, err := s.read(ctx, base)
+	switch {
+	case errors.Is(err, capture.ErrNeedBase):
+		s.needBase = true
+		s.putDirty(since)
+		s.urgent = true
+		return s.startPush(ctx)
+	case err != nil:
+		s.putDirty(since)
+		s.releaseSlot()
+		return s.local("read changes", err)
+	case !changes.HasDevice && (found || base): // P6
+		s.releaseSlot()
+		s.nothingToPush(ErrNoDevice)
+		return nil
+	case !found:
+		s.localOK()
+		s.clean()
+		return nil
+	}
+	if err := s.send(ctx, changes, since); err != nil {
+		s.putDirty(since)
+		s.releaseSlot()
+		return s.local("push changes", err)
+	}
+	s.localOK()
+	return nil
+}
+
+// takeDirty notes that a read is about to cover all changes so far, and returns the time of the first.
+func (s *Session) takeDirty() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := s.dirtySince
+	s.dirtySince = time.Time{}
+	if since.IsZero() {
+		since = time.Now()
+	}
+	s.status.Since = since
+	return since
+}
+
+// putDirty undoes takeDirty after a read that came to nothing.
+func (s *Session) putDirty(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirtySince = since
+	s.status.Since = time.Time{}
+	if s.lastChange.IsZero() {
+		s.lastChange = since
+	}
+}
+
+func (s *Session) read(ctx context.Context, base bool) (capture.Changes, bool, error) {
+	if base {
+		c, err := s.file.Base(ctx)
+		return c, true, err
+	}
+	return s.file.Delta(ctx)
+}
+
+// clean notes that a read found nothing to push.
+func (s *Session) clean() {
+	s.urgent = false
+	s.cover()
+	s.pushed(nil)
+	s.setPending(time.Time{})
+}
+
+// nothingToPush tells everybody who waits why nothing is pushed.
+func (s *Session) nothingToPush(why error) {
+	s.takeDirty()
+	s.localOK()
+	s.urgent = false
+	for _, q := range s.waiting {
+		q.answer(why)
+	}
+	s.waiting = nil
+	s.setPending(time.Time{})
+}
+
+// cover moves the requests that the read just made answers from waiting to covered.
+func (s *Session) cover() {
+	s.covered = append(s.covered, s.waiting...)
+	s.waiting = nil
+}
+
+// pushed answers the requests that the last read covered: what it found is durable.
+func (s *Session) pushed(p *push) {
+	for _, q := range s.covered {
+		switch {
+		case q.kind == wantDurable:
+			q.answer(nil)
+		case q.kind == wantBase && (p == nil || !p.inFlight.Base):
+			s.waiting = append(s.waiting, q) // asked for while a delta was being read
+		default:
+			s.synced = append(s.synced, q)
+		}
+	}
+	s.covered = nil
+}
+
+// send seals changes and hands them to the lane, after noting in the file what may be in flight (P3).
+func (s *Session) send(ctx context.Context, changes capture.Changes, since time.Time) error {
+	plain, err := changes.Push.Marshal()
+	if err != nil {
+		return err
+	}
+	base := changes.Push.Base
+	segs, err := sessionlog.Seal(s.r.keys, s.term.SessionID, s.salt, s.cursor, plain, base)
+	if err != nil {
+		return err
+	}
+	var creds *cloudstore.Credentials
+	if base && !s.basePushed {
+		if creds, err = s.sealCredentials(ctx); err != nil {
+			return err
+		}
+	}
+	p := &push{
+		inFlight: capture.InFlight{
+			Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
+		},
+		credentials: changes.CredentialsChanged, since: since,
+	}
+	for _, seg := range segs {
+		p.inFlight.Tags = append(p.inFlight.Tags, seg.Tag)
+		p.bytes += int64(len(seg.Data))
+	}
+	if err := s.file.SetInFlight(ctx, p.inFlight); err != nil {
+		return err
+	}
+	p.unit = s.newUnit(segs, creds)
+	s.push, s.urgent = p, false
+	if creds != nil {
+		s.credsDirty = false
+	}
+	s.cover()
+	s.lane.submit(p.unit)
+	return nil
+}
+
+func (s *Session) newUnit(segs []cloudstore.Segment, creds *cloudstore.Credentials) *unit {
+	return &unit{
+		sessionID: s.term.SessionID, epoch: s.term.Epoch, segs: segs, creds: creds,
+		done: make(chan struct{}), onRetry: s.noteError,
+	}
+}
+
+// pushDone takes the outcome of the push under way, and acknowledges it in the file.
+func (s *Session) pushDone(ctx context.Context) error {
+	if s.push == nil {
+		return nil
+	}
+	if !s.push.durable {
+		select {
+		case <-s.push.unit.done:
+		default:
+			return nil
+		}
+		if s.push.unit.err != nil {
+			return s.fenced()
+		}
+		s.becameDurable(s.push)
+	}
+	if s.resting() {
+		return nil
+	}
+	if err := s.file.Acknowledge(ctx, s.push.inFlight); err != nil {
+		return s.local("acknowledge a push", err)
+	}
+	s.localOK()
+	s.push = nil
+	return nil
+}
+
+// becameDurable does what follows from p being in the log. The file learns of it afterwards: who waits
+// need not wait for that.
+func (s *Session) becameDurable(p *push) {
+	p.durable = true
+	s.cursor = p.inFlight.Last()
+	if p.inFlight.Base {
+		s.releaseSlot()
+		s.size = LogSize{BaseBytes: p.bytes, Epochs: 1}
+		s.needBase = false
+		s.r.pruneLater(pruneJob{s.term.SessionID, s.term.Epoch, s.r.opt.KeepBases})
+	} else {
+		s.size.DeltaBytes += p.bytes
+	}
+	if p.credentials && p.unit.creds == nil {
+		s.credsDirty = true
+	}
+	s.basePushed = s.basePushed || p.inFlight.Base
+	s.notePush(p)
+	if s.r.opt.OnDurable != nil {
+		s.r.opt.OnDurable(s.term.SessionID, s.cursor)
+	}
+	s.pushed(p)
+}
+
+func (s *Session) notePush(p *push) {
+	s.mu.Lock()
+	s.status.Pushes++
+	s.status.PushedBytes += p.bytes
+	s.status.LastDurable = time.Now()
+	s.status.LastError = nil
+	s.status.Cursor = s.cursor
+	s.status.Since = time.Time{}
+	if s.credsDirty || s.creds != nil {
+		s.status.Since = p.since
+	}
+	s.mu.Unlock()
+	if p.inFlight.Base {
+		s.logSaved("base", p.bytes)
+	} else {
+		s.log.Debug("✓ Session "+s.term.SessionID+" saved to cloud",
+			"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", "delta", "bytes", p.bytes)
+	}
+}
+
+// logSaved writes the line that operators look for. A base and the credentials are rare and worth a
+// line; a delta is written with every message and has its line at debug level only.
+func (s *Session) logSaved(what string, bytes int64) {
+	s.log.Info("✓ Session "+s.term.SessionID+" saved to cloud",
+		"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", what, "bytes", bytes)
+}
+
+func (s *Session) setPending(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Since = since
+	if since.IsZero() {
+		s.status.LastError = nil
+	}
+}
+
+// maxEpochs is how many epochs a reader may have to walk before a base is worth while.
+const maxEpochs = 50
+
+// baseDue decides between a base and a delta (L2). A due compaction waits while somebody waits for a
+// push, unless it is long overdue: a base takes longer.
+func (s *Session) baseDue() bool {
+	if s.needBase {
+		return true
+	}
+	hurry := false
+	for _, q := range s.waiting {
+		if q.kind == wantBase {
+			return true
+		}
+		hurry = hurry || q.kind == wantDurable
+	}
+	weight := s.size.DeltaBytes
+	if hurry {
+		weight /= 2
+	}
+	return weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs
+}
+
+func (s *Session) takeSlot() bool {
+	if !s.holdSlot {
+		s.holdSlot = s.lane.bases.acquire(s)
+		s.wantSlot = !s.holdSlot
+	}
+	return s.holdSlot
+}
+
+func (s *Session) releaseSlot() {
+	if s.holdSlot {
+		s.holdSlot = false
+		s.lane.bases.release()
+	}
+}

@@ -1,0 +1,48 @@
+package replicate
+
+import "sync"
+
+// basesPerLane bounds the bases that a lane's sessions hold in memory at once, so that a thousand
+// sessions that start safely don't need a thousand bases of memory.
+const basesPerLane = 2
+
+// slots is a semaphore that never blocks: who gets none is poked when one comes free.
+type slots struct {
+	mu      sync.Mutex
+	free    int
+	waiting map[*Session]struct{}
+}
+
+func (l *slots) acquire(s *Session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free > 0 {
+		l.free--
+		delete(l.waiting, s)
+		return true
+	}
+	if l.waiting == nil {
+		l.waiting = map[*Session]struct{}{}
+	}
+	l.waiting[s] = struct{}{}
+	return false
+}
+
+// release pokes everybody who waits: one that has stopped meanwhile must not keep the others waiting.
+func (l *slots) release() {
+	l.mu.Lock()
+	l.free++
+	waiting := l.waiting
+	l.waiting = nil
+	l.mu.Unlock()
+	for s := range waiting {
+		s.poke()
+	}
+}
+
+// leave forgets a session that stops while it waits.
+func (l *slots) leave(s *Session) {
+	l.mu.Lock()
+	delete(l.waiting, s)
+	l.mu.Unlock()
+}
