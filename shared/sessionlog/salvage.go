@@ -17,13 +17,9 @@ func Salvage(bodies [][]byte, base bool) Push {
 		body = decompressFront(body)
 	}
 	d := decoder{b: body}
-	p, _ := d.header()
-	if d.err != nil || p.Base != base {
+	p, keys, err := d.header()
+	if err != nil || p.Base != base {
 		return Push{}
-	}
-	keys := make([][]int, len(p.Tables))
-	for i, t := range p.Tables {
-		keys[i], _ = t.keyIndexes() // header checked it
 	}
 	for n := d.uvarint(); n > 0; n-- {
 		r := d.record(p.Tables, keys)

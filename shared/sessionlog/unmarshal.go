@@ -26,8 +26,28 @@ type decoder struct {
 }
 
 func (d *decoder) push() (Push, error) {
+	p, keys, err := d.header()
+	if err != nil {
+		return Push{}, err
+	}
+	n := d.count()
+	if n > 0 {
+		p.Records = make([]Record, 0, min(n, 1<<16))
+	}
+	for i := 0; i < n && d.err == nil; i++ {
+		p.Records = append(p.Records, d.record(p.Tables, keys))
+	}
+	if len(d.b) != 0 {
+		d.fail("%d bytes left over", len(d.b))
+	}
+	return p, d.err
+}
+
+// header reads what stands before the records, and returns with it the indexes
+// in Columns of each table's key.
+func (d *decoder) header() (Push, [][]int, error) {
 	if v := d.byte(); d.err == nil && v != pushVersion {
-		return Push{}, fmt.Errorf("%w: %d", ErrPushVersion, v)
+		return Push{}, nil, fmt.Errorf("%w: %d", ErrPushVersion, v)
 	}
 	flags := d.byte()
 	if flags&^pushBase != 0 {
@@ -41,26 +61,16 @@ func (d *decoder) push() (Push, error) {
 		p.Tables = append(p.Tables, d.table())
 	}
 	if d.err != nil {
-		return Push{}, d.err
+		return Push{}, nil, d.err
 	}
 	if err := p.check(); err != nil {
-		return Push{}, err
+		return Push{}, nil, err
 	}
 	keys := make([][]int, len(p.Tables))
 	for i, t := range p.Tables {
 		keys[i], _ = t.keyIndexes() // checked above
 	}
-	n := d.count()
-	if n > 0 {
-		p.Records = make([]Record, 0, min(n, 1<<16))
-	}
-	for i := 0; i < n && d.err == nil; i++ {
-		p.Records = append(p.Records, d.record(p.Tables, keys))
-	}
-	if len(d.b) != 0 {
-		d.fail("%d bytes left over", len(d.b))
-	}
-	return p, d.err
+	return p, keys, nil
 }
 
 func (d *decoder) table() Table {
