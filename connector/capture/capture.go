@@ -12,8 +12,6 @@
 package capture
 
 import (
-	"context"
-	"database/sql"
 	"errors"
 
 	"cloudsession/shared/envelope"
@@ -23,6 +21,9 @@ import (
 var (
 	// ErrClosed is returned once Close has been called.
 	ErrClosed = errors.New("session file is closed")
+	// ErrNotInstalled is returned by a read of changes from a file whose triggers
+	// don't cover its tables: Install is missing after an Upgrade.
+	ErrNotInstalled = errors.New("capture is not installed in the session file")
 	// ErrNeedBase is returned by Delta while only a base may be pushed: at the
 	// start of a safe term, and after the captured schema has changed.
 	ErrNeedBase = errors.New("session file needs a base before a delta")
@@ -63,12 +64,13 @@ type Changes struct {
 	CredentialsChanged bool
 }
 
-// Mark is the watermark of a read: every entry it saw has a number up to
-// Number, every later change gets a higher one.
+// Mark is the watermark of a read. Entries carry the generation of their
+// change, a number that grows with every read: all entries up to Number were
+// seen, every change since has a higher one.
 type Mark struct {
 	Number int64
-	// Schema is the fingerprint of the captured tables at the time of the read.
-	Schema string
+	Schema string   // fingerprint of the captured tables at the time of the read
+	Tables []string // captured tables that had entries
 }
 
 // InFlight is a push that was sent or is about to be (P3).
@@ -114,19 +116,3 @@ type Begin struct {
 	NeedBase  bool              // the first push must be a base; an outstanding need is kept anyway
 	BootID    string            // BootID() now
 }
-
-// API is implemented by File. It is here for readers; callers define their own.
-var _ interface {
-	DB() *sql.DB
-	Path() string
-	Close() error
-	Install(context.Context) (bool, error)
-	Delta(context.Context) (Changes, bool, error)
-	Base(context.Context) (Changes, error)
-	SetInFlight(context.Context, InFlight) error
-	Acknowledge(context.Context, InFlight) error
-	State(context.Context) (State, error)
-	Begin(context.Context, Begin) error
-	Apply(context.Context, sessionlog.Push) error
-	Check(context.Context) error
-} = (*File)(nil)

@@ -1,0 +1,128 @@
+package capture
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+)
+
+// sqliteConn is what modernc's connection offers to database/sql.
+type sqliteConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+}
+
+// connector opens connections that report their commits to f.
+type connector struct {
+	driver.Connector
+	f *File
+}
+
+// Connect implements driver.Connector.
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.f.closing.Load() {
+		return nil, ErrClosed
+	}
+	raw, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner, ok := raw.(sqliteConn)
+	hooks, ok2 := raw.(sqlite.HookRegisterer)
+	if !ok || !ok2 {
+		return nil, errors.Join(fmt.Errorf("%T lacks a method that capture needs", raw), raw.Close())
+	}
+	w := &conn{sqliteConn: inner, f: c.f}
+	hooks.RegisterCommitHook(w.commit)
+	c.f.conns.Add(1)
+	return w, nil
+}
+
+// conn is one connection to a session file. Only the goroutine that database/sql
+// lets use it touches its fields.
+type conn struct {
+	sqliteConn
+	f *File
+
+	statements statements
+	quiet      bool // the package's own bookkeeping, nobody's business
+	committed  bool // since the connection was last given back
+}
+
+// commit is SQLite's commit hook: the transaction is complete but not yet
+// visible. What it returns, if not zero, turns the commit into a rollback.
+//
+// It signals at once, for transactions on a connection that is then kept, and
+// lets IsValid signal again: the reader that the first signal wakes may come
+// before the commit does.
+func (c *conn) commit() int32 {
+	if c.f.closing.Load() {
+		return 1
+	}
+	if !c.quiet {
+		c.committed = true
+		c.f.onCommit()
+	}
+	return 0
+}
+
+// IsValid implements driver.Validator. database/sql calls it when it takes the
+// connection back, so here the commit is done.
+func (c *conn) IsValid() bool {
+	if c.committed {
+		c.committed = false
+		c.f.onCommit()
+	}
+	return c.sqliteConn.IsValid()
+}
+
+// Close implements driver.Conn.
+func (c *conn) Close() error {
+	defer c.f.conns.Done()
+	return errors.Join(c.statements.close(), c.sqliteConn.Close())
+}
+
+// quietly runs do on a connection whose commits are not reported.
+func (f *File) quietly(ctx context.Context, do func(*sql.Conn) error) error {
+	pooled, err := f.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	set := func(quiet bool) error {
+		return pooled.Raw(func(c any) error {
+			c.(*conn).quiet = quiet
+			return nil
+		})
+	}
+	if err := set(true); err != nil {
+		return errors.Join(err, pooled.Close())
+	}
+	return errors.Join(do(pooled), set(false), pooled.Close())
+}
+
+// quietTx runs do in an immediate transaction on a quiet connection.
+func (f *File) quietTx(ctx context.Context, do func(*sql.Tx) error) error {
+	return f.quietly(ctx, func(c *sql.Conn) error { return inTx(ctx, c, nil, do) })
+}
+
+// inTx runs do in a transaction and commits it if do returns nil.
+func inTx(ctx context.Context, c *sql.Conn, o *sql.TxOptions, do func(*sql.Tx) error) error {
+	tx, err := c.BeginTx(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,189 @@
+package capture
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"cloudsession/shared/sessionlog"
+)
+
+// rebuild empties the file and makes the tables of a base.
+func rebuild(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
+	if err := dropAll(ctx, tx); err != nil {
+		return fmt.Errorf("drop tables: %w", err)
+	}
+	for _, text := range p.Schema {
+		if err := allowedDDL(text); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, text); err != nil {
+			return fmt.Errorf("%w: create table or index of version %d: %w", ErrSchema, p.SchemaVersion, err)
+		}
+	}
+	if err := writeVersion(ctx, tx, p); err != nil {
+		return fmt.Errorf("write schema version: %w", err)
+	}
+	l, err := readLayout(ctx, tx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 1, need_base = 0", l.fingerprint())
+	return err
+}
+
+// dropAll removes the captured tables, and with them their triggers, what was
+// noted about them and what was in flight.
+func dropAll(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table'")
+	if err != nil {
+		return err
+	}
+	var names []string
+	err = scanAll(rows, func() error {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		if captured(name) || name == versionTable || strings.HasPrefix(name, dirtyTable("")) {
+			names = append(names, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := dropObject(ctx, tx, object{kind: "TABLE", name: name}); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, "DELETE FROM "+inFlightTable)
+	return err
+}
+
+// writeVersion makes the version table as whatsmeow's store does, so that its
+// Upgrade goes on from there.
+func writeVersion(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
+	if p.SchemaVersion == 0 {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, "CREATE TABLE "+versionTable+" (version INTEGER, compat INTEGER)"); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+versionTable+" (version, compat) VALUES (?, ?)",
+		p.SchemaVersion, p.SchemaCompat)
+	return err
+}
+
+// allowedDDL returns ErrSchema unless text is one CREATE TABLE or CREATE INDEX
+// of a captured table. A push is authentic when it gets here; this keeps a
+// mistake of the writer from doing more than a reader expects.
+func allowedDDL(text string) error {
+	s := scanner{rest: text}
+	word := func() string { return strings.ToUpper(s.token()) }
+	refuse := func(what string) error { return fmt.Errorf("%w: base has a statement that %s", ErrSchema, what) }
+	if word() != "CREATE" {
+		return refuse("creates nothing")
+	}
+	kind := word()
+	if kind == "UNIQUE" {
+		kind = word()
+	}
+	name := s.token()
+	if kind == "INDEX" {
+		if strings.ToUpper(s.token()) != "ON" {
+			return refuse("makes an index of nothing")
+		}
+		name = s.token()
+	} else if kind != "TABLE" {
+		return refuse("makes neither a table nor an index")
+	}
+	if !captured(unquote(name)) {
+		return refuse("makes a table that isn't captured")
+	}
+	if s.token() != "(" {
+		return refuse("doesn't list columns")
+	}
+	for t := s.token(); t != ""; t = s.token() {
+		if t == ";" {
+			return refuse("is followed by another one")
+		}
+	}
+	return nil
+}
+
+// scanner splits SQL into words, quoted names or strings, and single characters.
+// Comments and white space are skipped.
+type scanner struct{ rest string }
+
+// token returns the next token, empty at the end.
+func (s *scanner) token() string {
+	s.skip()
+	if s.rest == "" {
+		return ""
+	}
+	n := 1
+	switch c := s.rest[0]; {
+	case c == '\'' || c == '"' || c == '`':
+		n = quotedLen(s.rest, c)
+	case c == '[':
+		n = quotedLen(s.rest, ']')
+	case wordByte(c):
+		for n < len(s.rest) && wordByte(s.rest[n]) {
+			n++
+		}
+	}
+	t := s.rest[:n]
+	s.rest = s.rest[n:]
+	return t
+}
+
+// skip passes over white space and comments.
+func (s *scanner) skip() {
+	for {
+		s.rest = strings.TrimLeft(s.rest, " \t\r\n\f")
+		end := ""
+		switch {
+		case strings.HasPrefix(s.rest, "--"):
+			end = "\n"
+		case strings.HasPrefix(s.rest, "/*"):
+			end = "*/"
+		default:
+			return
+		}
+		_, after, _ := strings.Cut(s.rest[2:], end)
+		s.rest = after
+	}
+}
+
+// quotedLen is the length of the quoted text that s begins with. A doubled
+// quote stands for itself.
+func quotedLen(s string, end byte) int {
+	for i := 1; i < len(s); i++ {
+		if s[i] != end {
+			continue
+		}
+		if end != ']' && i+1 < len(s) && s[i+1] == end {
+			i++
+			continue
+		}
+		return i + 1
+	}
+	return len(s)
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || c == '$' || c >= 0x80 ||
+		c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// unquote gives the name that a token stands for.
+func unquote(token string) string {
+	if len(token) < 2 || wordByte(token[0]) {
+		return token
+	}
+	quoteMark := token[len(token)-1:]
+	return strings.ReplaceAll(token[1:len(token)-1], quoteMark+quoteMark, quoteMark)
+}
