@@ -87,9 +87,14 @@ type Connector struct {
 // StartConnector starts a connector that talks to the simulated service. An
 // empty dir means a folder of its own.
 func (r *Rig) StartConnector(ctx context.Context, id, dir string, env ...string) (*Connector, error) {
+	return r.StartConnectorTo(ctx, nil, id, dir, env...)
+}
+
+// StartConnectorTo is StartConnector with the process's log also going to out.
+func (r *Rig) StartConnectorTo(ctx context.Context, out io.Writer, id, dir string, env ...string) (*Connector, error) {
 	root := r.WhatsApp.RootKey()
 	c, err := r.Stack.StartConnector(ctx, stack.ConnectorOptions{
-		ID: id, DataDir: dir,
+		ID: id, DataDir: dir, Out: out,
 		Env: append([]string{
 			"WHATSAPP_TEST_SERVICE=" + r.service,
 			"WHATSAPP_TEST_ROOT=" + hex.EncodeToString(root[:]),

@@ -207,4 +207,3 @@ func (d *demo) delete(ctx context.Context) (string, error) {
 }
 
 func (d *demo) stopB(context.Context) (string, error) { return "", d.b.Stop(10 * time.Second) }
-

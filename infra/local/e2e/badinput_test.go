@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudsession/shared/devtoken"
+)
+
+func TestTokens(t *testing.T) {
+	s := newScene(t)
+	good := func(scopes ...string) string {
+		token, err := world.Stack.Token(scopes...)
+		s.must(err)
+		return token
+	}
+	foreign, err := devtoken.Mint([]byte("another secret of more than 32 bytes"), "x", []string{devtoken.ScopeRead}, time.Hour)
+	s.must(err)
+	read := good(devtoken.ScopeRead)
+	for _, c := range []struct {
+		name, token, method, what string
+		status                    int
+	}{
+		{"no token", "", http.MethodGet, "/status", http.StatusUnauthorized},
+		{"not a token", "hello", http.MethodGet, "/status", http.StatusUnauthorized},
+		{"signed by somebody else", foreign, http.MethodGet, "/status", http.StatusUnauthorized},
+		{"cut short", read[:len(read)-3], http.MethodGet, "/status", http.StatusUnauthorized},
+		{"reading is enough for status", read, http.MethodGet, "/status", http.StatusNotFound},
+		{"reading is not enough for restore", read, http.MethodPost, "/restore", http.StatusForbidden},
+		{"reading is not enough for delete", read, http.MethodDelete, "", http.StatusForbidden},
+		{"writing is not enough for status", good(devtoken.ScopeWrite), http.MethodGet, "/status", http.StatusForbidden},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			resp, err := world.APIAs(s.ctx, c.token, c.method, s.path(c.what), nil)
+			if err != nil || resp.Status != c.status {
+				t.Errorf("got %d %s, %v; want %d", resp.Status, resp.Body, err, c.status)
+			}
+		})
+	}
+}
+
+// Session ids are anything printable, and are never mistaken for one another.
+func TestSessionIDs(t *testing.T) {
+	s := newScene(t)
+	c := s.connector("c")
+	ids := []string{
+		"toko ☕", "with space ", "with space", "..", "a/b", "a%2Fb", "Case", "case", "'; DROP TABLE whatsapp_sessions; --",
+		strings.Repeat("長", 255),
+	}
+	for i, id := range ids {
+		one := *s
+		one.session = id
+		one.owner = s.phone(int64(7000+i), 3)
+		s.must(c.Pair(s.ctx, id, one.owner))
+		if body := one.call(http.StatusOK, http.MethodPost, "/sync"); !strings.Contains(body, quote(t, id)) {
+			t.Errorf("sync of %q answered %s", id, body)
+		}
+	}
+	for _, id := range ids {
+		one := *s
+		one.session = id
+		one.call(http.StatusOK, http.MethodGet, "/status")
+		one.call(http.StatusOK, http.MethodDelete, "")
+	}
+	for name, id := range map[string]string{
+		"256 characters": strings.Repeat("x", 256), "a control character": "a\nb", "not UTF-8": "a\xff", "unknown": "nobody",
+	} {
+		want := http.StatusBadRequest
+		if id == "nobody" {
+			want = http.StatusNotFound
+		}
+		resp, err := world.API(s.ctx, http.MethodGet, "/cloud/sessions/"+url.PathEscape(id)+"/status", nil)
+		if err != nil || resp.Status != want {
+			t.Errorf("%s: got %d %s, %v; want %d", name, resp.Status, resp.Body, err, want)
+		}
+	}
+}
+
+func TestRequestsThatMakeNoSense(t *testing.T) {
+	s := newScene(t)
+	for _, c := range []struct {
+		name, method, path string
+		body               any
+		status             int
+	}{
+		{"wrong method", http.MethodPut, s.path("/status"), nil, http.StatusNotFound},
+		{"unknown path", http.MethodGet, "/cloud/nothing", nil, http.StatusNotFound},
+		{"huge body", http.MethodPost, s.path("/restore"), map[string]string{"connector": strings.Repeat("x", 2<<20)}, http.StatusRequestEntityTooLarge},
+		{"unknown field", http.MethodPost, s.path("/restore"), map[string]string{"connecter": "a"}, http.StatusBadRequest},
+		{"unknown connector", http.MethodPost, s.path("/restore"), map[string]string{"connector": "nobody"}, http.StatusNotFound},
+		{"bad limit", http.MethodGet, "/cloud/sessions?limit=-1", nil, http.StatusBadRequest},
+		{"bad cursor", http.MethodGet, "/cloud/sessions?cursor=zzz", nil, http.StatusBadRequest},
+		{"unknown command", http.MethodGet, "/cloud/commands/01ARZ3NDEKTSV4RRFFQ69G5FAV", nil, http.StatusNotFound},
+		{"no command id", http.MethodGet, "/cloud/commands/x", nil, http.StatusBadRequest},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			resp, err := world.API(s.ctx, c.method, c.path, c.body)
+			if err != nil || resp.Status != c.status {
+				t.Errorf("got %d %s, %v; want %d", resp.Status, resp.Body, err, c.status)
+			}
+		})
+	}
+}
+
+// A connector with the wrong secret can't open the session, says so, and
+// changes nothing: with the right one it comes back.
+func TestWrongSecret(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.must(c.Stop(15 * time.Second))
+	other := s.connector("other", "SESSION_ENCRYPTION_SECRET=quite another secret, long enough to be taken")
+	if _, err := other.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "secret") {
+		t.Errorf("open with a wrong secret: %v", err)
+	}
+	s.must(other.Stop(15 * time.Second))
+	right := s.connector("right")
+	s.restore()
+	s.talk(right)
+	s.nothingLost(right)
+}
+
+// Every mistake in the configuration is named at once.
+func TestConfigurationMistakesAreListedTogether(t *testing.T) {
+	s := newScene(t)
+	out := s.refused("TIDB_HOST=", "TIDB_PORT=99999", "CAPACITY=none", "LOG_FORMAT=xml", "SESSION_ENCRYPTION_SECRET=short")
+	if !strings.Contains(out, "CAPACITY") {
+		t.Errorf("a value that is no number was not named:\n%s", out)
+	}
+	out = s.refused("TIDB_HOST=", "TIDB_PORT=99999", "LOG_FORMAT=xml", "SESSION_ENCRYPTION_SECRET=short")
+	for _, name := range []string{"TIDB_HOST", "TIDB_PORT", "LOG_FORMAT", "SESSION_ENCRYPTION_SECRET"} {
+		if !strings.Contains(out, name) {
+			t.Errorf("%s was not named:\n%s", name, out)
+		}
+	}
+	if strings.Contains(out, "short") && strings.Contains(out, `"short"`) {
+		t.Errorf("the secret was printed:\n%s", out)
+	}
+}
