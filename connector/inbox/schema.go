@@ -48,6 +48,11 @@ var schema = []string{
 		attempts     INTEGER NOT NULL DEFAULT 0,
 		received_at  INTEGER NOT NULL
 	)`,
+	// Facts about the session that have to survive the process and a move to another machine.
+	`CREATE TABLE IF NOT EXISTS inbox_marks (
+		name  TEXT PRIMARY KEY NOT NULL,
+		value TEXT NOT NULL
+	)`,
 }
 
 // Migrate creates the inbox's tables in a session file, or does nothing when they are there.

@@ -1,16 +1,30 @@
 package whatsapp
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store"
+	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
 
 	"cloudsession/connector/inbox"
 )
 
+// maxIdle is how long an unused database connection stays open. It more than halves the memory of an idle session.
+const maxIdle = 3 * time.Second
+
 // SessionFile is what a session needs of its file: connector/capture's *File.
 type SessionFile interface {
+	// DB is the handle to use. Its transactions begin immediate, and foreign keys are on.
 	DB() *sql.DB
 	// Install puts capture's triggers on every table; it runs after each upgrade of the schema.
 	Install(ctx context.Context) (schemaChanged bool, err error)
@@ -25,92 +39,333 @@ type Config struct {
 	// Endpoint is the service; the zero value is the real one.
 	Endpoint Endpoint
 	// Log receives the session's own lines and whatsmeow's warnings, without contents, keys and phone numbers.
+	// slog.Default() when nil.
 	Log *slog.Logger
 	// Inbox is the file's inbox; made by Open when nil.
 	Inbox *inbox.Inbox
-	// OnState is told every change of state. It must not block and must not call the session.
+	// OnState is told every change of state, in order. It must not block and must not call the session.
 	OnState func(State, string)
 	// MayConnect, when set, is asked before each attempt to connect (O9). An error delays the attempt.
 	MayConnect func(context.Context) error
-	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty.
+	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty. whatsmeow keeps
+	// it for the whole process: the first session's counts.
 	DeviceName string
 	// Debug lets whatsmeow's debug lines through, unfiltered: whole stanzas, with phone numbers and QR contents.
 	Debug bool
 }
 
-// PrepareSafe says what a safe start knows about the state before it.
-type PrepareSafe struct {
-	// MaxPreKeyID is the highest prekey id in any readable segment of the session's log, fenced epochs included.
-	MaxPreKeyID uint32
-	// CredentialsOnly is set when there is no log: nobody knows which ids were used.
-	CredentialsOnly bool
-}
-
-// PairRequest says how a phone is to be linked.
-type PairRequest struct {
-	// Phone is the number to link by a pairing code, international ("+62 812…"). Empty: by QR code.
-	Phone string
-}
-
-// PairEventKind says what a PairEvent is.
-type PairEventKind string
-
-// The kinds of PairEvent. All but PairQR and PairCode end the pairing.
-const (
-	PairQR      PairEventKind = "qr"      // Text is to be shown as a QR code, in place of the one before
-	PairCode    PairEventKind = "code"    // Text is the code to type into the phone
-	PairSuccess PairEventKind = "success" // linked and connected
-	PairTimeout PairEventKind = "timeout" // nobody answered in time
-	PairPasskey PairEventKind = "passkey" // WhatsApp asks for a passkey, which this program can't give; Text explains
-	PairFailed  PairEventKind = "failed"  // Err says why
-)
-
-// PairEvent is one step of a pairing. Text is a secret for PairQR and PairCode: show it, never log it.
-type PairEvent struct {
-	Kind PairEventKind
-	Text string
-	Err  error
-}
-
 // Session is one live session. Its methods may be called at the same time.
-type Session struct{}
+//
+// The order is Open; PrepareSafe for a safe start; Connect or Pair, once; Stop. After Stop, or after a final state,
+// a new start needs a new Session.
+type Session struct {
+	cfg           Config
+	log           *slog.Logger
+	inbox         *inbox.Inbox
+	container     *sqlstore.Container
+	device        *store.Device // whatsmeow writes to it without a lock when the device is unlinked: read it with care
+	guard         *guard
+	cli           *whatsmeow.Client
+	schemaChanged bool
 
-var errTodo = errors.New("not written yet")
+	ctx    context.Context // ends when the session stops
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // the session's own goroutines
+
+	mail     *mailbox
+	handlers *gate
+	sends    *gate
+	stopped  chan struct{} // closed when Stop begins
+	hungUp   chan struct{} // closed when Stop has closed the socket
+
+	announce sync.Mutex // keeps OnState's calls in order; taken before mu
+
+	mu         sync.Mutex
+	state      State
+	detail     string
+	paired     bool
+	started    bool
+	ending     bool
+	finalErr   error
+	own        ownAddresses
+	ready      chan struct{} // closed while messages can flow
+	over       chan struct{} // closed once the state is final
+	safe       safeStart
+	deliveries map[string]*delivery
+	panics     map[types.MessageID]int
+
+	historyLock sync.Mutex
+
+	testMessage func(*events.Message) error // called first for each message; tests make it fail or panic
+}
+
+// ownAddresses are the device's, with its device number.
+type ownAddresses struct{ pn, lid types.JID }
 
 // Open prepares a session over its file: upgrades whatsmeow's tables, creates the inbox's, installs capture's triggers
-// and the guards. It opens no socket.
-func Open(ctx context.Context, cfg Config) (*Session, error) { return nil, errTodo }
+// and the guards. It opens no socket. ctx is for opening only.
+func Open(ctx context.Context, cfg Config) (*Session, error) {
+	if err := cfg.Endpoint.check(); err != nil {
+		return nil, err
+	}
+	silenceSignal()
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	s := &Session{
+		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID),
+		mail: newMailbox(), handlers: newGate(), sends: newGate(),
+		stopped: make(chan struct{}), hungUp: make(chan struct{}),
+		ready: make(chan struct{}), over: make(chan struct{}),
+		deliveries: make(map[string]*delivery),
+	}
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := cfg.Endpoint.trustRoot(); err != nil {
+		return nil, err
+	}
+	if err := s.loadSafeStart(ctx); err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.newClient()
+	return s, nil
+}
+
+func (s *Session) openStore(ctx context.Context) error {
+	db := s.cfg.File.DB()
+	db.SetConnMaxIdleTime(maxIdle)
+	if err := inbox.Migrate(ctx, db); err != nil {
+		return err
+	}
+	s.container = sqlstore.NewWithDB(db, "sqlite3", s.adapter("Store"))
+	if err := s.container.Upgrade(ctx); err != nil {
+		return fmt.Errorf("upgrade session file: %w", err)
+	}
+	changed, err := s.cfg.File.Install(ctx)
+	if err != nil {
+		return fmt.Errorf("install triggers: %w", err)
+	}
+	s.schemaChanged = changed
+	s.inbox = s.cfg.Inbox
+	if s.inbox == nil {
+		s.inbox = inbox.New(db, inbox.Options{})
+	}
+	devices, err := s.container.GetAllDevices(ctx)
+	if err != nil {
+		return fmt.Errorf("read device: %w", err)
+	}
+	switch len(devices) {
+	case 0:
+		s.device, s.state = s.container.NewDevice(), StateUnpaired
+	case 1:
+		s.device, s.state, s.paired = devices[0], StateStopped, true
+	default:
+		return fmt.Errorf("read device: the file holds %d devices instead of one", len(devices))
+	}
+	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
+	s.guard = &guard{log: s.log, reset: s.reset}
+	s.guard.linked.Store(s.paired)
+	s.guard.install(s.device, s.container)
+	return nil
+}
+
+func (s *Session) newClient() {
+	nameDevice(cmp.Or(s.cfg.DeviceName, "Cloud Session Sync"))
+	cli := whatsmeow.NewClient(s.device, s.adapter("Client"))
+	http := s.cfg.Endpoint.httpClient()
+	cli.SetPreLoginHTTPClient(http)
+	cli.SetWebsocketHTTPClient(http)
+	cli.SetMediaHTTPClient(http)
+	// W3: nothing is acknowledged before it is stored, what was decrypted once can be read again, and what was sent can
+	// be sent again after a restart.
+	cli.SynchronousAck = true
+	cli.EnableDecryptedEventBuffer = true
+	cli.UseRetryMessageStore = true
+	// With SynchronousAck whatsmeow asks the phone at once for what it can't decrypt, whatever this says; it would only
+	// add a second way that runs after the acknowledgement.
+	cli.AutomaticMessageRerequestFromPhone = false
+	cli.ManualHistorySyncDownload = true
+	cli.DisableManualHistorySyncReceipt = true
+	// run.go connects again, after asking whether it may.
+	cli.EnableAutoReconnect = false
+	cli.DisableLoginAutoReconnect = true
+	// Without one, a refusal with code 413 or 414 would call a nil function.
+	cli.RefreshCAT = func(context.Context) error { return errors.New("this is no Messenger session") }
+	cli.BackgroundEventCtx = s.ctx
+	cli.AddEventHandlerWithSuccessStatus(s.handle)
+	s.cli = cli
+}
+
+// nameDevice sets the name under which new devices are linked. whatsmeow keeps it in a variable of the process.
+var nameDevice = func() func(string) {
+	var once sync.Once
+	return func(name string) {
+		once.Do(func() { store.DeviceProps.Os = &name })
+	}
+}()
+
+func (s *Session) adapter(module string) *logAdapter {
+	return &logAdapter{log: s.log, module: module, raw: s.cfg.Debug}
+}
 
 // SchemaChanged tells whether opening changed captured tables: the next push must then be a base (C1).
-func (s *Session) SchemaChanged() bool { return false }
-
-// Paired tells whether the file holds a device.
-func (s *Session) Paired() bool { return false }
+func (s *Session) SchemaChanged() bool { return s.schemaChanged }
 
 // Inbox returns the session's inbox.
-func (s *Session) Inbox() *inbox.Inbox { return nil }
+func (s *Session) Inbox() *inbox.Inbox { return s.inbox }
+
+// Paired tells whether the file holds a device. It does after a logout, too.
+func (s *Session) Paired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.paired
+}
 
 // State returns what the session is doing, and a sentence about it that may be empty.
-func (s *Session) State() (State, string) { return StateStopped, "" }
-
-// PrepareSafe readies a file for a safe start (section 7, steps 2 to 4), before Connect and before the base is pushed.
-func (s *Session) PrepareSafe(ctx context.Context, p PrepareSafe) error { return errTodo }
-
-// Connect starts the session and returns once it is connected, or with a typed error once it can't be.
-func (s *Session) Connect(ctx context.Context, safe bool) error { return errTodo }
-
-// Pair links a new device and leaves the session connected.
-func (s *Session) Pair(ctx context.Context, r PairRequest) (<-chan PairEvent, error) {
-	return nil, errTodo
+func (s *Session) State() (State, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.detail
 }
 
-// Sent is a message the service has acknowledged.
-type Sent struct{}
-
-// Send sends a text.
-func (s *Session) Send(ctx context.Context, to, text, id string) (Sent, error) {
-	return Sent{}, errTodo
+// setState changes the state, unless it is final already, and tells OnState.
+func (s *Session) setState(state State, detail string) {
+	s.announce.Lock()
+	defer s.announce.Unlock()
+	s.mu.Lock()
+	same := s.state == state && s.detail == detail
+	closed := s.finalErr != nil && !state.Final() || s.state == StateStopped && s.ending
+	if same || closed {
+		s.mu.Unlock()
+		return
+	}
+	s.state, s.detail = state, detail
+	s.mu.Unlock()
+	s.log.Info("session "+string(state), "detail", scrub(detail))
+	if s.cfg.OnState != nil {
+		s.cfg.OnState(state, detail)
+	}
 }
 
-// Stop ends the session (O6, first half; W5).
-func (s *Session) Stop(ctx context.Context) error { return errTodo }
+// begin marks the session as started; there is no second start.
+func (s *Session) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ending:
+		return ErrStopped
+	case s.started:
+		return ErrStarted
+	}
+	s.started = true
+	return nil
+}
+
+// Connect starts the session and returns once messages flow, or with a typed error once it is over: ErrLoggedOut,
+// ErrReplaced, ErrOutdated, *BannedError, *RefusedError, ErrStopped. Whatever passes by itself is tried again in the
+// background, with a backoff: when ctx ends before, Connect returns its error and the session goes on trying. safe
+// says that PrepareSafe was called; a safe start that an earlier process has not finished is finished in any case.
+func (s *Session) Connect(ctx context.Context, safe bool) error {
+	if !s.Paired() {
+		return ErrNotPaired
+	}
+	if safe && !s.safePrepared() {
+		return errors.New("connect: a safe start has to be prepared first")
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	s.spawn(s.run)
+	return s.waitReady(ctx)
+}
+
+// spawn runs f in a goroutine that Stop waits for.
+func (s *Session) spawn(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	s.tasks.Go(f)
+}
+
+// becomeReady lets messages flow.
+func (s *Session) becomeReady() {
+	s.mu.Lock()
+	select {
+	case <-s.ready:
+		s.mu.Unlock()
+		return // already
+	default:
+	}
+	close(s.ready)
+	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
+	state := s.liveState()
+	s.mu.Unlock()
+	s.setState(state, "")
+	s.spawn(s.resumeSends)
+	s.spawn(s.fetchHistory)
+}
+
+func (s *Session) unready() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ready:
+		s.ready = make(chan struct{})
+	default:
+	}
+}
+
+// finish ends the session for good.
+func (s *Session) finish(state State, detail string, err error) {
+	s.mu.Lock()
+	first := s.finalErr == nil
+	if first {
+		s.finalErr = err
+	}
+	s.mu.Unlock()
+	s.setState(state, detail)
+	if first {
+		close(s.over)
+	}
+}
+
+// waitReady returns nil once messages can flow, the reason once they never will, or ctx's error.
+func (s *Session) waitReady(ctx context.Context) error {
+	s.mu.Lock()
+	ready := s.ready
+	s.mu.Unlock()
+	select {
+	case <-s.stopped:
+		return ErrStopped
+	case <-s.over:
+		return s.end()
+	default:
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-s.over:
+		return s.end()
+	case <-s.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Session) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.finalErr
+}
+
+func (s *Session) stopping() bool {
+	select {
+	case <-s.stopped:
+		return true
+	default:
+		return false
+	}
+}

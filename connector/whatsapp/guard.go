@@ -1,0 +1,142 @@
+package whatsapp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"go.mau.fi/whatsmeow/store"
+	"go.mau.fi/whatsmeow/types"
+)
+
+// guard stands between whatsmeow and its store.
+//
+// It remembers a storage error until the connection is a new one. As long as it does, nothing is acknowledged, since
+// whatsmeow logs many storage errors and goes on (W2).
+type guard struct {
+	log   *slog.Logger
+	reset func(reason string) // asks for a new connection; must not block
+
+	linked atomic.Bool // the device is linked for good: its rows are kept from now on (W4)
+	fault  atomic.Bool // a storage error happened on this connection (W2)
+}
+
+// errNotStored is what a decryption ends with after a storage error. whatsmeow neither acknowledges nor answers a
+// message whose decryption was cancelled, so the error says that it was.
+type errNotStored struct{ cause error }
+
+func (e *errNotStored) Error() string        { return "storage: " + e.cause.Error() }
+func (e *errNotStored) Unwrap() error        { return e.cause }
+func (e *errNotStored) Is(target error) bool { return target == context.Canceled }
+
+var errFaulted = errors.New("an earlier error on this connection")
+
+// install wraps a device's stores and its container. It has to run again once a new device was saved for the first
+// time, since whatsmeow's container sets all of them then.
+func (g *guard) install(device *store.Device, inner store.DeviceContainer) {
+	device.Container = &guardedContainer{inner: inner, guard: g}
+	if !device.Initialized {
+		return
+	}
+	device.SetAllStores(&guardedStore{AllSessionSpecificStores: device.Sessions.(store.AllSessionSpecificStores), guard: g})
+	device.LIDs = &guardedLIDs{LIDStore: device.LIDs, guard: g}
+}
+
+// check notes a storage error and returns it. The end of a context isn't one.
+func (g *guard) check(ctx context.Context, op string, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrRatchet) {
+		return err
+	}
+	if !g.fault.Swap(true) {
+		g.log.Error("storage error, connecting again so that nothing is acknowledged", "op", op, "error", scrub(err.Error()))
+		g.reset("storage error")
+	}
+	return err
+}
+
+// guardedContainer keeps a linked device's rows when whatsmeow deletes them, which it does before it says so, and
+// also for bans (W4). The device is dead in memory all the same. Before the device is linked, a failed pairing is
+// allowed to clean up after itself.
+type guardedContainer struct {
+	inner store.DeviceContainer
+	guard *guard
+}
+
+func (c *guardedContainer) PutDevice(ctx context.Context, device *store.Device) error {
+	first := !device.Initialized
+	if err := c.inner.PutDevice(ctx, device); err != nil {
+		return c.guard.check(ctx, "save device", err)
+	}
+	if first {
+		c.guard.install(device, c.inner)
+	}
+	return nil
+}
+
+func (c *guardedContainer) DeleteDevice(ctx context.Context, device *store.Device) error {
+	if c.guard.linked.Load() {
+		return nil
+	}
+	return c.inner.DeleteDevice(ctx, device)
+}
+
+// guardedLIDs notes storage errors of the address map: without it whatsmeow would look for a Signal session under the
+// wrong address, find none, and acknowledge the message.
+type guardedLIDs struct {
+	store.LIDStore
+	guard *guard
+}
+
+func (l *guardedLIDs) GetLIDForPN(ctx context.Context, pn types.JID) (types.JID, error) {
+	jid, err := l.LIDStore.GetLIDForPN(ctx, pn)
+	return jid, l.guard.check(ctx, "read address map", err)
+}
+
+func (l *guardedLIDs) GetPNForLID(ctx context.Context, lid types.JID) (types.JID, error) {
+	jid, err := l.LIDStore.GetPNForLID(ctx, lid)
+	return jid, l.guard.check(ctx, "read address map", err)
+}
+
+func (l *guardedLIDs) PutLIDMapping(ctx context.Context, lid, pn types.JID) error {
+	return l.guard.check(ctx, "write address map", l.LIDStore.PutLIDMapping(ctx, lid, pn))
+}
+
+// decrypting marks the context of a decryption's transaction.
+type decrypting struct{}
+
+func isDecrypting(ctx context.Context) bool { return ctx.Value(decrypting{}) != nil }
+
+// DoDecryptionTxn turns a storage error while decrypting into one that stops the acknowledgement (W2). Signal's own
+// errors pass: they are answered with a retry receipt.
+func (s *guardedStore) DoDecryptionTxn(ctx context.Context, decrypt func(context.Context) error) error {
+	var decryptErr error
+	err := s.AllSessionSpecificStores.DoDecryptionTxn(ctx, func(ctx context.Context) error {
+		decryptErr = decrypt(context.WithValue(ctx, decrypting{}, true))
+		return decryptErr
+	})
+	if err == nil {
+		return nil
+	}
+	if decryptErr == nil { // the transaction itself couldn't begin or end
+		_ = s.guard.check(ctx, "decryption transaction", err)
+	}
+	if s.guard.fault.Load() || decryptErr == nil {
+		return &errNotStored{err}
+	}
+	return err
+}
+
+// GetBufferedEvent comes first in every decryption. After a storage error nothing more is decrypted on this
+// connection, since whatsmeow may have gone on without what it couldn't read or write.
+func (s *guardedStore) GetBufferedEvent(ctx context.Context, hash [32]byte) (*store.BufferedEvent, error) {
+	if s.guard.fault.Load() {
+		return nil, &errNotStored{errFaulted}
+	}
+	event, err := s.AllSessionSpecificStores.GetBufferedEvent(ctx, hash)
+	if err := s.guard.check(ctx, "read event buffer", err); err != nil {
+		return nil, &errNotStored{fmt.Errorf("read event buffer: %w", err)}
+	}
+	return event, nil
+}

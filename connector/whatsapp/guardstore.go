@@ -1,0 +1,99 @@
+package whatsapp
+
+import (
+	"context"
+	"time"
+
+	"go.mau.fi/whatsmeow/store"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/util/keys"
+)
+
+// guardedStore passes everything on to whatsmeow's store, notes errors of what decrypting and answering a message
+// needs (W2), and lets a Signal session only be moved from where it stands (W1, ratchet.go).
+type guardedStore struct {
+	store.AllSessionSpecificStores
+	guard *guard
+}
+
+// Signal sessions. Writes are in ratchet.go.
+
+func (s *guardedStore) GetSession(ctx context.Context, address string) ([]byte, error) {
+	session, err := s.AllSessionSpecificStores.GetSession(ctx, address)
+	return session, s.guard.check(ctx, "read signal session", err)
+}
+
+func (s *guardedStore) HasSession(ctx context.Context, address string) (bool, error) {
+	has, err := s.AllSessionSpecificStores.HasSession(ctx, address)
+	return has, s.guard.check(ctx, "read signal session", err)
+}
+
+func (s *guardedStore) GetManySessions(ctx context.Context, addresses []string) (map[string][]byte, error) {
+	sessions, err := s.AllSessionSpecificStores.GetManySessions(ctx, addresses)
+	return sessions, s.guard.check(ctx, "read signal sessions", err)
+}
+
+func (s *guardedStore) DeleteSession(ctx context.Context, address string) error {
+	return s.guard.check(ctx, "delete signal session", s.AllSessionSpecificStores.DeleteSession(ctx, address))
+}
+
+func (s *guardedStore) MigratePNToLID(ctx context.Context, pn, lid types.JID) error {
+	return s.guard.check(ctx, "move signal sessions to LID", s.AllSessionSpecificStores.MigratePNToLID(ctx, pn, lid))
+}
+
+// Identities.
+
+func (s *guardedStore) PutIdentity(ctx context.Context, address string, key [32]byte) error {
+	return s.guard.check(ctx, "write identity", s.AllSessionSpecificStores.PutIdentity(ctx, address, key))
+}
+
+func (s *guardedStore) DeleteIdentity(ctx context.Context, address string) error {
+	return s.guard.check(ctx, "delete identity", s.AllSessionSpecificStores.DeleteIdentity(ctx, address))
+}
+
+func (s *guardedStore) IsTrustedIdentity(ctx context.Context, address string, key [32]byte) (bool, error) {
+	trusted, err := s.AllSessionSpecificStores.IsTrustedIdentity(ctx, address, key)
+	return trusted, s.guard.check(ctx, "read identity", err)
+}
+
+// Prekeys.
+
+func (s *guardedStore) GetPreKey(ctx context.Context, id uint32) (*keys.PreKey, error) {
+	key, err := s.AllSessionSpecificStores.GetPreKey(ctx, id)
+	return key, s.guard.check(ctx, "read prekey", err)
+}
+
+func (s *guardedStore) RemovePreKey(ctx context.Context, id uint32) error {
+	return s.guard.check(ctx, "remove prekey", s.AllSessionSpecificStores.RemovePreKey(ctx, id))
+}
+
+// Sender keys.
+
+func (s *guardedStore) PutSenderKey(ctx context.Context, group, user string, key []byte) error {
+	return s.guard.check(ctx, "write sender key", s.AllSessionSpecificStores.PutSenderKey(ctx, group, user, key))
+}
+
+func (s *guardedStore) GetSenderKey(ctx context.Context, group, user string) ([]byte, error) {
+	key, err := s.AllSessionSpecificStores.GetSenderKey(ctx, group, user)
+	return key, s.guard.check(ctx, "read sender key", err)
+}
+
+// What else a message brings.
+
+func (s *guardedStore) PutAppStateSyncKey(ctx context.Context, id []byte, key store.AppStateSyncKey) error {
+	return s.guard.check(ctx, "write app state key", s.AllSessionSpecificStores.PutAppStateSyncKey(ctx, id, key))
+}
+
+func (s *guardedStore) PutMessageSecret(ctx context.Context, chat, sender types.JID, id types.MessageID, secret []byte) error {
+	return s.guard.check(ctx, "write message secret", s.AllSessionSpecificStores.PutMessageSecret(ctx, chat, sender, id, secret))
+}
+
+func (s *guardedStore) PutBufferedEvent(ctx context.Context, hash [32]byte, plaintext []byte, serverTime time.Time) error {
+	return s.guard.check(ctx, "write event buffer", s.AllSessionSpecificStores.PutBufferedEvent(ctx, hash, plaintext, serverTime))
+}
+
+// GetOutgoingEvent answers a retry request. On an error the request must come again.
+func (s *guardedStore) GetOutgoingEvent(ctx context.Context, chat, altChat types.JID, id types.MessageID) (string, []byte, error) {
+	format, event, err := s.AllSessionSpecificStores.GetOutgoingEvent(ctx, chat, altChat, id)
+	return format, event, s.guard.check(ctx, "read retry buffer", err)
+}

@@ -1,0 +1,205 @@
+package whatsapp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	"google.golang.org/protobuf/proto"
+
+	"cloudsession/connector/inbox"
+)
+
+// maxPayload bounds the raw message that is kept beside the text. Larger ones are kept without it.
+const maxPayload = 64 << 10
+
+// maxPanics is how many times handling one message may panic before a bare record of it is stored, so that the
+// messages behind it get through.
+const maxPanics = 3
+
+// receive stores a message. true lets whatsmeow acknowledge it (W3).
+//
+// An answer of the phone to a request for an unavailable message is acknowledged whatever the handler says, so it is
+// tried here until it is stored, or the connection is closed for good.
+func (s *Session) receive(evt *events.Message) bool {
+	delay := 50 * time.Millisecond
+	for {
+		err := s.store(evt)
+		if err == nil {
+			return true
+		}
+		s.log.Error("message not stored", "message_id", evt.Info.ID, "error", scrub(err.Error()))
+		if evt.UnavailableRequestID == "" {
+			s.reset("message not stored")
+			return false
+		}
+		select {
+		case <-s.hungUp:
+			return false
+		case <-time.After(delay):
+			delay = min(2*delay, 5*time.Second)
+		}
+	}
+}
+
+// store puts what a message event brings into the session file, in one transaction.
+func (s *Session) store(evt *events.Message) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(evt, p)
+		}
+	}()
+	if s.guard.fault.Load() {
+		return errFaulted // a part of this message may not have been stored (W2)
+	}
+	if s.testMessage != nil {
+		if err := s.testMessage(evt); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	if note := evt.RawMessage.GetProtocolMessage().GetHistorySyncNotification(); note != nil && evt.Info.IsFromMe {
+		return s.storeHistory(ctx, evt.Info.ID, note)
+	}
+	kind, text, isMessage := classify(evt.Message)
+	if !isMessage {
+		return nil
+	}
+	m := s.record(ctx, &evt.Info)
+	m.Kind, m.Text = kind, text
+	if kind != "text" {
+		if m.Payload, err = proto.Marshal(evt.Message); err != nil {
+			return fmt.Errorf("marshal message: %w", err)
+		}
+		if len(m.Payload) > maxPayload {
+			m.Payload = nil
+		}
+	}
+	return s.add(ctx, m)
+}
+
+func (s *Session) add(ctx context.Context, m inbox.Message) error {
+	isNew, err := s.inbox.Add(ctx, m)
+	if err != nil {
+		return err
+	}
+	if isNew && !m.FromMe {
+		s.passed(directionIn)
+	}
+	return nil
+}
+
+// record makes the inbox's message of an event's addresses.
+func (s *Session) record(ctx context.Context, info *types.MessageInfo) inbox.Message {
+	sender, senderPN := s.addresses(ctx, info.Sender, info.SenderAlt)
+	chat, chatPN := s.addresses(ctx, info.Chat, info.RecipientAlt)
+	if !info.IsGroup && !info.IsFromMe {
+		chat, chatPN = sender, senderPN
+	}
+	return inbox.Message{
+		Chat: chat, ChatPN: chatPN, Sender: sender, SenderPN: senderPN,
+		ID: info.ID, FromMe: info.IsFromMe, PushName: info.PushName, SentAt: info.Timestamp,
+	}
+}
+
+// addresses returns a person's LID, or the phone number when no LID is known, and the phone number, or "" for none.
+func (s *Session) addresses(ctx context.Context, jid, alt types.JID) (main, pn string) {
+	jid, alt = jid.ToNonAD(), alt.ToNonAD()
+	if jid.Server != types.DefaultUserServer && jid.Server != types.HiddenUserServer {
+		return jid.String(), ""
+	}
+	if alt.IsEmpty() {
+		// An unknown address is left as it is: the inbox knows a message under either.
+		if other, err := s.device.GetAltJID(ctx, jid); err == nil {
+			alt = other.ToNonAD()
+		}
+	}
+	if jid.Server == types.DefaultUserServer {
+		jid, alt = alt, jid
+	}
+	if jid.IsEmpty() {
+		return alt.String(), alt.String()
+	}
+	if alt.IsEmpty() {
+		return jid.String(), ""
+	}
+	return jid.String(), alt.String()
+}
+
+// panicked turns a panic while handling a message into an error, and stores a bare record of a message that panics
+// again and again.
+func (s *Session) panicked(evt *events.Message, p any) error {
+	s.mu.Lock()
+	if s.panics == nil {
+		s.panics = make(map[types.MessageID]int)
+	}
+	s.panics[evt.Info.ID]++
+	times := s.panics[evt.Info.ID]
+	s.mu.Unlock()
+	// The panic's value may quote the message.
+	s.log.Error("handling a message panicked", "message_id", evt.Info.ID, "times", times, "panic_type", fmt.Sprintf("%T", p))
+	if times < maxPanics {
+		return errors.New("handling the message panicked")
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	m := s.record(ctx, &evt.Info)
+	m.Kind = "unreadable"
+	return s.add(ctx, m)
+}
+
+// classify says what a message holds. isMessage is false for what isn't meant for people: keys, and messages between
+// the devices of an account. A group message comes with its keys in a part of its own, under the same id.
+func classify(m *waE2E.Message) (kind, text string, isMessage bool) {
+	switch {
+	case m == nil:
+		return "", "", false
+	case m.Conversation != nil:
+		return "text", m.GetConversation(), true
+	case m.ExtendedTextMessage != nil:
+		return "text", m.GetExtendedTextMessage().GetText(), true
+	case m.ImageMessage != nil:
+		return "image", m.GetImageMessage().GetCaption(), true
+	case m.VideoMessage != nil:
+		return "video", m.GetVideoMessage().GetCaption(), true
+	case m.AudioMessage != nil:
+		return "audio", "", true
+	case m.DocumentMessage != nil:
+		return "document", m.GetDocumentMessage().GetCaption(), true
+	case m.StickerMessage != nil:
+		return "sticker", "", true
+	case m.ReactionMessage != nil:
+		return "reaction", m.GetReactionMessage().GetText(), true
+	case m.LocationMessage != nil, m.LiveLocationMessage != nil:
+		return "location", "", true
+	case m.ContactMessage != nil, m.ContactsArrayMessage != nil:
+		return "contact", "", true
+	case m.ProtocolMessage != nil:
+		return classifyProtocol(m.GetProtocolMessage())
+	}
+	// Anything but keys alone is something, also what this version has no name for.
+	rest := proto.Clone(m).(*waE2E.Message)
+	rest.SenderKeyDistributionMessage, rest.FastRatchetKeySenderKeyDistributionMessage, rest.MessageContextInfo = nil, nil, nil
+	if proto.Size(rest) == 0 {
+		return "", "", false
+	}
+	return "other", "", true
+}
+
+func classifyProtocol(m *waE2E.ProtocolMessage) (kind, text string, isMessage bool) {
+	switch m.GetType() {
+	case waE2E.ProtocolMessage_REVOKE:
+		if m.GetKey() != nil {
+			return "revoke", "", true
+		}
+	case waE2E.ProtocolMessage_MESSAGE_EDIT:
+		_, text, _ = classify(m.GetEditedMessage())
+		return "edit", text, true
+	}
+	return "", "", false
+}

@@ -1,0 +1,149 @@
+package whatsapp
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	loginTimeout = 90 * time.Second // whatsmeow's own requests after the login take 75 s at most
+	stableAfter  = time.Minute      // a connection that lasted so long starts the backoff anew
+	maxBackoff   = time.Minute
+)
+
+// backoff is the wait before the next attempt: nearly none for the first, then 1, 2, 4 s up to a minute, with jitter,
+// since thousands of sessions lose their connections together.
+type backoff struct{ failures int }
+
+func (b *backoff) next() time.Duration {
+	n := b.failures
+	b.failures++
+	if n == 0 {
+		return rand.N(200 * time.Millisecond)
+	}
+	d := min(time.Second<<min(n-1, 10), maxBackoff)
+	return d/2 + rand.N(d/2)
+}
+
+func (b *backoff) reset() { b.failures = 0 }
+
+// run keeps the session connected until it ends or is stopped.
+func (s *Session) run() {
+	var wait backoff
+	for first := true; ; first = false {
+		if !first && !s.sleep(wait.next()) {
+			return
+		}
+		began := time.Now()
+		end := s.attempt()
+		s.unready()
+		switch {
+		case end.kind == mailFinal:
+			s.cli.Disconnect() // after a replacement the client has to hang up
+			s.finish(end.state, end.detail, end.err)
+			return
+		case end.kind == mailRelogin:
+			wait.reset()
+		case time.Since(began) >= stableAfter:
+			wait.reset()
+		}
+		if s.stopping() {
+			return
+		}
+		s.setState(StateDisconnected, end.detail)
+	}
+}
+
+// attempt makes one connection and returns how it ended.
+func (s *Session) attempt() mail {
+	if s.cfg.MayConnect != nil {
+		if err := s.cfg.MayConnect(s.ctx); err != nil {
+			return mail{kind: mailDropped, detail: "not connecting: " + err.Error()}
+		}
+	}
+	s.mail.forget()
+	s.guard.fault.Store(false)
+	s.setState(StateConnecting, "")
+	if err := s.cli.ConnectContext(s.ctx); err != nil {
+		s.log.Warn("connecting didn't work", "error", scrub(err.Error()))
+		return mail{kind: mailDropped, detail: "connecting didn't work: " + scrub(err.Error())}
+	}
+	end := s.attend()
+	if end.hangUp && end.kind != mailFinal {
+		s.hangUp()
+	}
+	return end
+}
+
+// hangUp closes a socket that may still be open, in a way that whatsmeow's own waiting requests survive.
+func (s *Session) hangUp() {
+	if s.cli.IsConnected() {
+		s.cli.ResetConnection()
+	}
+}
+
+// attend looks after a connection until it ends.
+func (s *Session) attend() mail {
+	login := time.NewTimer(loginTimeout)
+	defer login.Stop()
+	var retry <-chan time.Time // the next try of a safe start's last steps
+	var wait backoff
+	for {
+		select {
+		case <-s.ctx.Done():
+			return mail{kind: mailDropped, detail: "stopping"}
+		case <-login.C:
+			return mail{kind: mailDropped, detail: "the service didn't answer the login", hangUp: true}
+		case <-retry:
+			retry = s.afterLogin(&wait)
+		case <-s.mail.fresh:
+			m, ok := s.mail.take()
+			switch {
+			case !ok:
+			case m.kind == mailConnected && s.cli.IsLoggedIn():
+				login.Stop()
+				retry = s.afterLogin(&wait)
+			case m.kind == mailDropped && !m.hangUp && s.cli.IsConnected():
+				// whatsmeow's word about the socket before this one, late
+			case m.kind == mailDropped, m.kind == mailRelogin, m.kind == mailFinal:
+				return m
+			}
+		}
+	}
+}
+
+// afterLogin finishes a safe start and lets messages flow. While a step doesn't work it returns when to try again.
+func (s *Session) afterLogin(wait *backoff) (retry <-chan time.Time) {
+	err := s.finishSafe()
+	var safe *SafeStartError
+	if err != nil {
+		s.log.Warn("safe start not finished, trying again", "error", scrub(err.Error()))
+		retry = time.After(wait.next() + 100*time.Millisecond)
+	}
+	// Messages can flow without the app state; without the other steps they can't.
+	if err == nil || errors.As(err, &safe) && safe.Step == stepAppState {
+		s.becomeReady()
+	} else {
+		s.setState(StateConnecting, scrub(err.Error()))
+	}
+	return retry
+}
+
+// reset asks for a new connection, on which the service sends again what wasn't acknowledged. It doesn't block, and
+// is safe to call from an event handler.
+func (s *Session) reset(reason string) {
+	s.mail.put(mail{kind: mailDropped, detail: reason, hangUp: true})
+}
+
+// sleep waits; false when the session is stopping.
+func (s *Session) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}

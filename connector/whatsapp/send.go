@@ -1,0 +1,326 @@
+package whatsapp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/proto"
+
+	"cloudsession/connector/inbox"
+)
+
+// MaxText is the longest text that can be sent, in bytes.
+const MaxText = 65536
+
+// answerTimeout is how long an attempt waits for the service's acknowledgement.
+const answerTimeout = 30 * time.Second
+
+// Errors of Send. They are wrapped: use errors.Is and errors.As.
+var (
+	// ErrBadText: the text is empty, too long, or not UTF-8.
+	ErrBadText = errors.New("text can't be sent")
+	// ErrNotOnWhatsApp: nobody has this phone number on WhatsApp.
+	ErrNotOnWhatsApp = errors.New("recipient is not on WhatsApp")
+	// ErrNoDevices: no device of the recipient could be encrypted for, several times.
+	ErrNoDevices = errors.New("recipient has no device that can be written to")
+	// ErrRejected: the service answered the message with an error.
+	ErrRejected = errors.New("the service rejected the message")
+	// ErrNotSent: the message failed for good in an earlier call with the same key.
+	ErrNotSent = errors.New("message was not sent")
+)
+
+// UnfinishedError means that nobody knows yet whether the service has the message. It stays in the session file and is
+// repeated under the same id whenever the session is connected, here or after a move. Sending again with the same key
+// waits for the outcome.
+type UnfinishedError struct {
+	ID  string // the message id
+	Err error
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("message %s is not acknowledged yet and will be repeated: %v", e.ID, e.Err)
+}
+
+// Unwrap returns why the call didn't wait any longer.
+func (e *UnfinishedError) Unwrap() error { return e.Err }
+
+// Sent is a message that the service has acknowledged.
+type Sent struct {
+	ID string    // the message id
+	To string    // the recipient's JID
+	At time.Time // the service's time, UTC
+	// Repeated is set when the message was sent by an earlier call with the same key.
+	Repeated bool
+}
+
+// Send sends a text and returns once the service has acknowledged it. to is what ParseRecipient understands. key is
+// the caller's idempotency key: a call with a key that was used before sends nothing again, it returns the outcome of
+// the first. An empty key stands for a new message.
+//
+// The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
+// ctx ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the message was
+// not sent and won't be.
+func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
+	jid, err := ParseRecipient(to)
+	if err != nil {
+		return Sent{}, err
+	}
+	if err := checkText(text); err != nil {
+		return Sent{}, err
+	}
+	if !s.sends.enter() {
+		return Sent{}, ErrStopped
+	}
+	defer s.sends.leave()
+	if err := s.sendable(); err != nil {
+		return Sent{}, err
+	}
+	id := newMessageID()
+	if key == "" {
+		key = id
+	}
+	send, created, err := s.inbox.Reserve(ctx, key, id, jid.String(), text)
+	if err != nil {
+		return Sent{}, err
+	}
+	switch send.State {
+	case inbox.SendDone:
+		return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
+	case inbox.SendFailed:
+		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
+	}
+	d := s.deliver(send)
+	select {
+	case <-d.done:
+		d.sent.Repeated = !created
+		return d.sent, d.err
+	case <-ctx.Done():
+		return Sent{}, &UnfinishedError{ID: send.ID, Err: ctx.Err()}
+	}
+}
+
+func checkText(text string) error {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return fmt.Errorf("%w: it is empty", ErrBadText)
+	case len(text) > MaxText:
+		return fmt.Errorf("%w: it is longer than %d bytes", ErrBadText, MaxText)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("%w: it is not UTF-8", ErrBadText)
+	}
+	return nil
+}
+
+// sendable tells why nothing can be sent at all.
+func (s *Session) sendable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.finalErr != nil:
+		return s.finalErr
+	case !s.paired:
+		return ErrNotPaired
+	case !s.started:
+		return ErrStopped
+	}
+	return nil
+}
+
+// newMessageID makes an id of the shape that whatsmeow's own have.
+func newMessageID() types.MessageID {
+	var b [9]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return whatsmeow.WebMessageIDPrefix + strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+// delivery is a send under way. Several calls may wait for it.
+type delivery struct {
+	done chan struct{}
+	sent Sent
+	err  error
+}
+
+// deliver starts sending, or joins in when it is under way. The session's end, not the caller's, ends it: an attempt
+// that is given up half way may have reached the service.
+func (s *Session) deliver(send inbox.Send) *delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.deliveries[send.ID]; d != nil {
+		return d
+	}
+	d := &delivery{done: make(chan struct{})}
+	if s.ctx.Err() != nil || !s.sends.enter() {
+		d.err = &UnfinishedError{ID: send.ID, Err: ErrStopped}
+		close(d.done)
+		return d
+	}
+	s.deliveries[send.ID] = d
+	s.tasks.Go(func() {
+		defer s.sends.leave()
+		d.sent, d.err = s.repeat(send)
+		s.mu.Lock()
+		delete(s.deliveries, send.ID)
+		s.mu.Unlock()
+		close(d.done)
+	})
+	return d
+}
+
+// repeat makes attempts until the outcome is known or the session ends.
+func (s *Session) repeat(send inbox.Send) (Sent, error) {
+	var wait backoff
+	for tried := send.Attempts > 0; ; {
+		if err := s.waitReady(s.ctx); err != nil {
+			return Sent{}, s.giveUp(send, tried, err)
+		}
+		at, err := s.try(send, &tried)
+		if err == nil {
+			return s.acknowledged(send, at), nil
+		}
+		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
+			return Sent{}, s.refused(send, err)
+		}
+		s.log.Warn("message not acknowledged, repeating it", "message_id", send.ID, "error", scrub(err.Error()))
+		select {
+		case <-time.After(wait.next()):
+		case <-s.stopped:
+		}
+	}
+}
+
+// giveUp ends a delivery because the session has ended. A message that was never handed to the service is forgotten.
+func (s *Session) giveUp(send inbox.Send, tried bool, why error) error {
+	if !tried {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
+		defer cancel()
+		err := s.inbox.Release(ctx, send.ID)
+		if err == nil {
+			return fmt.Errorf("send message: %w", why)
+		}
+		s.log.Warn("unsent message not released", "message_id", send.ID, "error", scrub(err.Error()))
+	}
+	return &UnfinishedError{ID: send.ID, Err: why}
+}
+
+// acknowledged records the outcome. If that fails, the message is repeated later under its id, which does no harm.
+func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	defer cancel()
+	if err := s.inbox.MarkSent(ctx, send.ID, at); err != nil {
+		s.log.Error("sent message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
+	}
+	s.passed(directionOut)
+	return Sent{ID: send.ID, To: send.To, At: at.UTC()}
+}
+
+func (s *Session) refused(send inbox.Send, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	defer cancel()
+	if err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error())); err != nil {
+		s.log.Error("refused message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
+	}
+	return fmt.Errorf("send message: %w", cause)
+}
+
+// permanent tells whether repeating is of no use.
+func permanent(err error) bool {
+	var rejected *rejectedError
+	if errors.As(err, &rejected) {
+		return rejected.code < 500
+	}
+	return errors.Is(err, ErrNotOnWhatsApp) || errors.Is(err, whatsmeow.ErrNotInGroup) ||
+		errors.Is(err, whatsmeow.ErrGroupNotFound) || errors.Is(err, whatsmeow.ErrUnknownServer)
+}
+
+// rejectedError is an acknowledgement that carries an error.
+type rejectedError struct{ code int }
+
+func (e *rejectedError) Error() string        { return fmt.Sprintf("%v with code %d", ErrRejected, e.code) }
+func (e *rejectedError) Is(target error) bool { return target == ErrRejected }
+
+// try makes one attempt. tried is set before anything can have reached the service.
+func (s *Session) try(send inbox.Send, tried *bool) (time.Time, error) {
+	to, err := types.ParseJID(send.To)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read recipient: %w", err)
+	}
+	trace := &sendTrace{}
+	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, sending{}, trace), 3*answerTimeout)
+	defer cancel()
+	target, err := s.resolve(ctx, to)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := s.inbox.Attempt(ctx, send.ID); err != nil {
+		return time.Time{}, err
+	}
+	*tried = true
+	message := &waE2E.Message{Conversation: proto.String(send.Text)}
+	resp, err := s.cli.SendMessage(ctx, to, message, whatsmeow.SendRequestExtra{ID: send.ID, Timeout: answerTimeout})
+	if errors.Is(err, whatsmeow.ErrServerReturnedError) {
+		rejected := &rejectedError{}
+		_, _ = fmt.Sscanf(strings.TrimPrefix(err.Error(), whatsmeow.ErrServerReturnedError.Error()), "%d", &rejected.code)
+		return time.Time{}, rejected
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !s.isOwn(target) && !trace.reached(target) {
+		return time.Time{}, ErrNoDevices
+	}
+	return resp.Timestamp, nil
+}
+
+// resolve returns the address under which a person's devices are encrypted for. whatsmeow would look it up as well, but
+// says only in words that there is none.
+func (s *Session) resolve(ctx context.Context, to types.JID) (types.JID, error) {
+	if to.Server != types.DefaultUserServer {
+		return to, nil
+	}
+	lid, err := s.device.LIDs.GetLIDForPN(ctx, to)
+	if err != nil {
+		return types.EmptyJID, fmt.Errorf("look up recipient: %w", err)
+	}
+	if !lid.IsEmpty() {
+		return lid, nil
+	}
+	info, err := s.cli.GetUserInfo(ctx, []types.JID{to})
+	if err != nil {
+		return types.EmptyJID, fmt.Errorf("look up recipient: %w", err)
+	}
+	if lid = info[to].LID; lid.IsEmpty() {
+		return types.EmptyJID, ErrNotOnWhatsApp
+	}
+	return lid, nil
+}
+
+func (s *Session) isOwn(jid types.JID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return jid.User == s.own.pn.User || jid.User == s.own.lid.User
+}
+
+// resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order.
+func (s *Session) resumeSends() {
+	list, err := s.inbox.Unfinished(s.ctx)
+	if err != nil {
+		s.log.Error("unfinished messages not read", "error", scrub(err.Error()))
+		return
+	}
+	for _, send := range list {
+		select {
+		case <-s.deliver(send).done:
+		case <-s.stopped:
+			return
+		}
+	}
+}
