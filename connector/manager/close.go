@@ -49,6 +49,10 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if err := o.shutReplication(); err != nil {
 		return err
 	}
+	state, detail := s.stateNow()
+	if err := m.opt.Store.SetState(ctx, s.id, o.taken.Epoch, string(state), detail); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
 	reserve := reserveTime
 	if r.reserveFor == "" {
 		reserve = 0

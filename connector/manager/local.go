@@ -104,7 +104,7 @@ func (l Local) Send(ctx context.Context, id string, r control.SendRequest) (cont
 	if err != nil {
 		return control.Sent{}, err
 	}
-	return control.Sent{ID: sent.ID, Timestamp: sent.Timestamp}, nil
+	return control.Sent{ID: sent.ID, Timestamp: sent.At}, nil
 }
 
 // messagesAtOnce is how many messages are read from the inbox at a time.
