@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"cloudsession/connector/watest"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/store/sqlstore"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
@@ -152,6 +150,11 @@ func (c *client) connect() {
 	await[*events.Connected](c, "connection", nil)
 }
 
+func (c *client) trySend(to types.JID, text string) error {
+	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: proto.String(text)})
+	return err
+}
+
 func (c *client) send(to types.JID, text string) types.MessageID {
 	c.t.Helper()
 	response, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: proto.String(text)})
@@ -266,8 +269,3 @@ func expectSound(t *testing.T, s *watest.Service) {
 		t.Errorf("counters: %+v", c)
 	}
 }
-
-var (
-	_ = store.SignalProtobufSerializer
-	_ = slices.Contains[[]int]
-)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -27,6 +28,8 @@ type conn struct {
 	buffer  []byte        // bytes read and not yet taken as frames
 	in, out *direction
 	static  [32]byte // the client's Noise key
+
+	gone    atomic.Bool // cut; the reader may not have noticed yet
 
 	outMu   sync.Mutex
 	outbox  []outgoing
@@ -262,6 +265,7 @@ func (c *conn) linger() {
 
 // cut closes the socket without a word.
 func (c *conn) cut() {
+	c.gone.Store(true)
 	c.outMu.Lock()
 	c.stopped = true
 	c.outMu.Unlock()

@@ -69,7 +69,7 @@ func (s *Service) Device(jid types.JID) DeviceInfo {
 		return DeviceInfo{}
 	}
 	info := d.info
-	info.Sockets, info.Queued, info.PreKeys = len(d.open), len(d.queue), len(d.bundle.oneTime)
+	info.Sockets, info.Queued, info.PreKeys = d.sockets(), len(d.queue), len(d.bundle.oneTime)
 	info.Active = slices.ContainsFunc(d.conns, func(c *conn) bool { return c.active })
 	for _, key := range d.bundle.oneTime {
 		info.MaxPreKeyID = max(info.MaxPreKeyID, key.id)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
@@ -27,6 +28,14 @@ type Match func(*waBinary.Node) bool
 // "notification", …
 func Tag(tag string) Match {
 	return func(n *waBinary.Node) bool { return n.Tag == tag }
+}
+
+// Once limits match to the first stanza it picks.
+func Once(match Match) Match {
+	var used atomic.Bool
+	return func(n *waBinary.Node) bool {
+		return (match == nil || match(n)) && !used.Swap(true)
+	}
 }
 
 // Faults are a service's hooks for misbehaving. Each takes the device it is

@@ -17,6 +17,9 @@ func (s *Service) receive(c *conn, n *node) {
 func (s *Service) handle(c *conn, n *node) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, open := s.conns[c]; !open {
+		return // held back for longer than the socket lasted
+	}
 	if n.Tag == "iq" {
 		s.handleIQLocked(c, n)
 		return

@@ -41,19 +41,33 @@ func (s *Service) login(c *conn, jid types.JID) {
 	d.conns = append(d.conns, c)
 	d.open[c] = struct{}{}
 	d.info.Logins++
-	d.info.MaxSockets = max(d.info.MaxSockets, len(d.open))
+	d.info.MaxSockets = max(d.info.MaxSockets, d.sockets())
 	s.counts.Logins++
-	s.counts.MaxSocketsPerDevice = max(s.counts.MaxSocketsPerDevice, len(d.open))
+	s.counts.MaxSocketsPerDevice = max(s.counts.MaxSocketsPerDevice, d.sockets())
 	c.send(node{Tag: "success", Attrs: attrs{
 		"t": now(), "lid": d.address(types.HiddenUserServer), "from": types.ServerJID,
 	}})
 	s.notifyLocked()
 }
 
+// sockets counts the sockets that are logged in and open.
+func (d *device) sockets() int {
+	count := 0
+	for c := range d.open {
+		if !c.gone.Load() {
+			count++
+		}
+	}
+	return count
+}
+
 // replaceLocked ends the sockets a new login takes the place of. The client
 // does not hang up by itself, so the service does.
 func (s *Service) replaceLocked(d *device) {
 	for _, old := range d.conns {
+		if old.gone.Load() {
+			continue
+		}
 		s.counts.Replaced++
 		d.info.Replaced++
 		old.active = false

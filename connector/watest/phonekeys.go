@@ -210,3 +210,13 @@ func (b *bundle) preKeyBundle(device uint16, key oneTimeKey, withKey bool) *prek
 		ecc.NewDjbECPublicKey(b.signed.public), b.signed.signature,
 		identity.NewKey(ecc.NewDjbECPublicKey(b.identity)))
 }
+
+// ForgetSessions deletes the phone's pairwise sessions, as a phone set up anew
+// has none: what comes in under them has to be asked for again.
+func (p *Phone) ForgetSessions() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys.mu.Lock()
+	defer p.keys.mu.Unlock()
+	clear(p.keys.sessions)
+}
