@@ -29,7 +29,7 @@ func rebuild(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 1, need_base = 0", l.fingerprint())
+	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 1, need_base = 0", l.fingerprint)
 	return err
 }
 

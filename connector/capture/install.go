@@ -37,7 +37,7 @@ func (f *File) Install(ctx context.Context) (schemaChanged bool, err error) {
 		if err != nil {
 			return err
 		}
-		schemaChanged, err = noteSchema(ctx, tx, l.fingerprint(), renewed)
+		schemaChanged, err = noteSchema(ctx, tx, l.fingerprint, renewed)
 		return err
 	})
 	if err != nil {

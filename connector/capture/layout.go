@@ -27,6 +27,7 @@ type layout struct {
 	version, compat int // of whatsmeow_version, zero without one
 	tables          []table
 	ddl             []string // tables, then indexes, each by name
+	fingerprint     string   // changes whenever a delta would no longer fit what came before it
 }
 
 // table describes a captured table.
@@ -78,6 +79,7 @@ func readLayout(ctx context.Context, q querier) (*layout, error) {
 	if l.version, l.compat, err = readVersion(ctx, q); err != nil {
 		return nil, fmt.Errorf("read schema version: %w", err)
 	}
+	l.setFingerprint()
 	return l, nil
 }
 
@@ -167,14 +169,13 @@ func readVersion(ctx context.Context, q querier) (version, compat int, err error
 	return version, compat, err
 }
 
-// fingerprint changes whenever a delta would no longer fit what came before it.
-func (l *layout) fingerprint() string {
+func (l *layout) setFingerprint() {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %d\n", l.version, l.compat)
 	for _, text := range l.ddl {
 		fmt.Fprintf(h, "%d %s\n", len(text), text)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	l.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // find returns the named table, nil if there is none.

@@ -43,51 +43,49 @@ func (f *File) changes(ctx context.Context, base bool) (c Changes, dirty bool, e
 	if err != nil {
 		return Changes{}, false, err
 	}
-	if !base {
-		if dirty, err = f.needsDelta(ctx); err != nil || !dirty {
-			return Changes{}, false, err
-		}
+	r := reader{layout: l, oldest: time.Now().Add(-maxAge).UnixMilli()}
+	if base {
+		c, err = f.readBase(ctx, &r)
+		return c, true, err
 	}
-	number, err := f.nextGeneration(ctx)
-	if err != nil {
-		return Changes{}, false, err
-	}
-	r := reader{layout: l, base: base, oldest: time.Now().Add(-maxAge).UnixMilli()}
-	err = f.readTx(ctx, func(tx *sql.Tx) error {
-		c, err = r.read(ctx, tx)
-		return err
-	})
-	c.Mark.Number = number
-	return c, len(c.Mark.Tables) > 0, err
-}
-
-// needsDelta reports whether anything is dirty.
-func (f *File) needsDelta(ctx context.Context) (dirty bool, err error) {
-	err = f.readTx(ctx, func(tx *sql.Tx) error {
-		var needBase bool
-		if err := tx.QueryRowContext(ctx, "SELECT need_base FROM "+stateTable).Scan(&needBase); err != nil {
-			return err
-		}
-		if needBase {
-			return ErrNeedBase
-		}
-		dirty, err = anyDirty(ctx, tx)
-		return err
-	})
-	return dirty, err
-}
-
-// nextGeneration ends the running generation and returns its number. Since the
-// transaction is immediate, every change noted under that number is committed
-// when a read begins after it, and every other change has a higher one.
-func (f *File) nextGeneration(ctx context.Context) (ended int64, err error) {
 	err = f.quietTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE "+generationTable+" SET n = n + 1")
+		c, dirty, err = r.delta(ctx, tx)
+		return err
+	})
+	return c, dirty, err
+}
+
+// readBase ends the generation first, then reads: a base takes its time, and
+// a read transaction keeps nobody from writing. Since the first transaction is
+// immediate, all changes of the ended generation are committed before the
+// second begins, and any other change has a higher number.
+func (f *File) readBase(ctx context.Context, r *reader) (c Changes, err error) {
+	var number int64
+	err = f.quietTx(ctx, func(tx *sql.Tx) error {
+		number, err = nextGeneration(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return Changes{}, err
+	}
+	err = f.readTx(ctx, func(tx *sql.Tx) error {
+		s, err := r.status(ctx, tx)
 		if err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, "SELECT n - 1 FROM "+generationTable).Scan(&ended)
+		c, err = r.read(ctx, tx, s, true)
+		return err
 	})
+	c.Mark.Number = number
+	return c, err
+}
+
+// nextGeneration ends the running generation and returns its number.
+func nextGeneration(ctx context.Context, tx *sql.Tx) (ended int64, err error) {
+	if _, err := tx.ExecContext(ctx, "UPDATE "+generationTable+" SET n = n + 1"); err != nil {
+		return 0, err
+	}
+	err = tx.QueryRowContext(ctx, "SELECT n - 1 FROM "+generationTable).Scan(&ended)
 	return ended, err
 }
 
@@ -133,7 +131,7 @@ func (l *layout) checkInstalled(ctx context.Context, tx *sql.Tx) error {
 			return fmt.Errorf("%w: table %s", ErrNotInstalled, l.tables[i].Name)
 		}
 	}
-	if stored != l.fingerprint() {
+	if stored != l.fingerprint {
 		return fmt.Errorf("%w: the tables have changed", ErrNotInstalled)
 	}
 	return nil
@@ -182,29 +180,73 @@ func existsEach(names []string) []string {
 // reader reads the rows of a push in one transaction.
 type reader struct {
 	layout *layout
-	base   bool
 	oldest int64 // milliseconds since 1970: rows with a since rule that are older are left out
 }
 
-func (r *reader) read(ctx context.Context, tx *sql.Tx) (Changes, error) {
+// status is what a push depends on besides its rows.
+type status struct {
+	needBase, hasDevice bool
+	dirty               []bool // for each captured table
+}
+
+// status reads all of it with one statement.
+func (r *reader) status(ctx context.Context, tx *sql.Tx) (status, error) {
+	tables := r.layout.tables
+	s := status{dirty: make([]bool, len(tables))}
+	names := make([]string, len(tables))
+	into := []any{&s.needBase, &s.hasDevice}
+	for i := range tables {
+		names[i] = tables[i].Name
+		into = append(into, &s.dirty[i])
+	}
+	device := "false"
+	if r.layout.find("whatsmeow_device") != nil {
+		device = "EXISTS (SELECT 1 FROM whatsmeow_device)"
+	}
+	columns := append([]string{"need_base", device}, existsEach(names)...)
+	//nolint:gosec // the tables' names are quoted
+	query := "SELECT " + strings.Join(columns, ", ") + " FROM " + stateTable
+	return s, tx.QueryRowContext(ctx, query).Scan(into...)
+}
+
+// delta reads the changes and ends their generation. The transaction is
+// immediate, so no change can get an old number afterwards.
+func (r *reader) delta(ctx context.Context, tx *sql.Tx) (Changes, bool, error) {
+	s, err := r.status(ctx, tx)
+	if err != nil {
+		return Changes{}, false, err
+	}
+	if s.needBase {
+		return Changes{}, false, ErrNeedBase
+	}
+	if !slices.Contains(s.dirty, true) {
+		return Changes{}, false, nil
+	}
+	c, err := r.read(ctx, tx, s, false)
+	if err != nil {
+		return Changes{}, false, err
+	}
+	c.Mark.Number, err = nextGeneration(ctx, tx)
+	return c, true, err
+}
+
+// read reads all rows for a base, the changed ones otherwise.
+func (r *reader) read(ctx context.Context, tx *sql.Tx, s status, base bool) (Changes, error) {
 	l := r.layout
 	c := Changes{
-		Push: sessionlog.Push{Base: r.base, SchemaVersion: l.version, SchemaCompat: l.compat},
-		Mark: Mark{Schema: l.fingerprint()},
+		Push:      sessionlog.Push{Base: base, SchemaVersion: l.version, SchemaCompat: l.compat},
+		Mark:      Mark{Schema: l.fingerprint},
+		HasDevice: s.hasDevice,
 	}
-	if r.base {
+	if base {
 		c.Push.Schema = slices.Clone(l.ddl)
-	}
-	dirty, err := r.dirty(ctx, tx)
-	if err != nil {
-		return Changes{}, err
 	}
 	for i := range l.tables {
 		t := &l.tables[i]
-		if dirty[i] {
+		if s.dirty[i] {
 			c.Mark.Tables = append(c.Mark.Tables, t.Name)
 		}
-		if !r.base && !dirty[i] {
+		if !base && !s.dirty[i] {
 			continue
 		}
 		if err := r.table(ctx, tx, t, &c.Push); err != nil {
@@ -212,32 +254,13 @@ func (r *reader) read(ctx context.Context, tx *sql.Tx) (Changes, error) {
 		}
 		c.CredentialsChanged = c.CredentialsChanged || slices.Contains(credentialTables, t.Name)
 	}
-	if l.find("whatsmeow_device") != nil {
-		err = tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM whatsmeow_device)").Scan(&c.HasDevice)
-	}
-	return c, err
-}
-
-// dirty tells for each captured table whether changes are noted.
-func (r *reader) dirty(ctx context.Context, tx *sql.Tx) ([]bool, error) {
-	tables := r.layout.tables
-	dirty := make([]bool, len(tables))
-	if len(tables) == 0 {
-		return dirty, nil
-	}
-	names := make([]string, len(tables))
-	into := make([]any, len(tables))
-	for i := range tables {
-		names[i], into[i] = tables[i].Name, &dirty[i]
-	}
-	err := tx.QueryRowContext(ctx, "SELECT "+strings.Join(existsEach(names), ", ")).Scan(into...)
-	return dirty, err
+	return c, nil
 }
 
 // table appends t's records to p.
 func (r *reader) table(ctx context.Context, tx *sql.Tx, t *table, p *sessionlog.Push) (err error) {
 	query, args := t.deltaQuery(r.oldest)
-	if r.base {
+	if p.Base {
 		query, args = t.baseQuery(r.oldest)
 	}
 	rows, err := tx.QueryContext(ctx, query, args...)
@@ -254,7 +277,7 @@ func (r *reader) table(ctx context.Context, tx *sql.Tx, t *table, p *sessionlog.
 		record.Table = len(p.Tables)
 		p.Records = append(p.Records, record)
 	}
-	if r.base || len(p.Records) > first { // in a base an empty table says that it is empty
+	if p.Base || len(p.Records) > first { // in a base an empty table says that it is empty
 		p.Tables = append(p.Tables, t.Table)
 	}
 	return rows.Err()

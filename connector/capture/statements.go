@@ -5,36 +5,34 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strings"
 )
 
 const (
-	maxStatements    = 32   // prepared writes kept by one connection
-	maxStatementText = 1024 // longer ones are mass inserts, whose text varies
+	maxStatements    = 32   // kept prepared by one connection
+	maxStatementText = 2048 // longer ones are mass inserts, whose text varies
 )
 
-// statements keeps a connection's prepared writes. whatsmeow's store never
-// prepares a statement itself, and preparing one compiles the triggers into it,
-// which costs more than running them.
-//
-// Only statements run through ExecContext are kept: they are always run to
-// their end, so one is never in use twice.
+// statements keeps a connection's prepared statements by their text.
+// whatsmeow's store prepares each statement anew, and preparing a write compiles
+// the triggers into it, which costs more than running them.
 type statements struct {
 	byText map[string]*list.Element
 	recent list.List // of *statement, the latest in front
 }
 
+// statement is a prepared statement of modernc's driver.
 type statement struct {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
 	text string
-	stmt driver.StmtExecContext
-	done func() error
+	used bool // by rows that are still open
 }
 
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
-	if !isWrite(text) {
-		return c.sqliteConn.ExecContext(ctx, text, args)
-	}
 	s, err := c.statements.get(ctx, c.sqliteConn, text)
 	if err != nil {
 		return nil, err
@@ -42,11 +40,54 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 	if s == nil {
 		return c.sqliteConn.ExecContext(ctx, text, args)
 	}
-	return s.stmt.ExecContext(ctx, args)
+	return s.ExecContext(ctx, args)
 }
 
-// isWrite reports whether text is worth keeping prepared.
-func isWrite(text string) bool {
+// QueryContext implements driver.QueryerContext.
+func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	s, err := c.statements.get(ctx, c.sqliteConn, text)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return c.sqliteConn.QueryContext(ctx, text, args)
+	}
+	inner, err := s.QueryContext(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	full, ok := inner.(sqliteRows)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%T lacks a method that capture needs", inner), inner.Close())
+	}
+	s.used = true
+	return &keptRows{sqliteRows: full, s: s}, nil
+}
+
+// sqliteRows is what modernc's rows offer to database/sql.
+type sqliteRows interface {
+	driver.Rows
+	driver.RowsColumnTypeDatabaseTypeName
+	driver.RowsColumnTypeLength
+	driver.RowsColumnTypeNullable
+	driver.RowsColumnTypePrecisionScale
+	driver.RowsColumnTypeScanType
+}
+
+// keptRows are rows of a kept statement, which is free again when they close.
+type keptRows struct {
+	sqliteRows
+	s *statement
+}
+
+// Close implements driver.Rows.
+func (r *keptRows) Close() error {
+	r.s.used = false
+	return r.sqliteRows.Close()
+}
+
+// keepable reports whether text is worth keeping prepared.
+func keepable(text string) bool {
 	if len(text) > maxStatementText {
 		return false
 	}
@@ -55,43 +96,58 @@ func isWrite(text string) bool {
 		return false
 	}
 	switch strings.ToUpper(text[:6]) {
-	case "INSERT", "UPDATE", "DELETE":
+	case "SELECT", "INSERT", "UPDATE", "DELETE":
 		return true
 	}
 	return false
 }
 
-// get returns the prepared statement of text, nil if the driver can't run it.
+// get returns the prepared statement of text, or nil if it isn't to be kept or
+// is in use.
 func (s *statements) get(ctx context.Context, on driver.ConnPrepareContext, text string) (*statement, error) {
 	if e, ok := s.byText[text]; ok {
+		kept := e.Value.(*statement)
+		if kept.used {
+			return nil, nil
+		}
 		s.recent.MoveToFront(e)
-		return e.Value.(*statement), nil
+		return kept, nil
+	}
+	if !keepable(text) || !s.makeRoom() {
+		return nil, nil
 	}
 	prepared, err := on.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	exec, ok := prepared.(driver.StmtExecContext)
-	if !ok {
-		return nil, prepared.Close()
-	}
-	if s.recent.Len() >= maxStatements {
-		if err := s.drop(s.recent.Back()); err != nil {
-			return nil, errors.Join(err, prepared.Close())
-		}
+	kept := &statement{Stmt: prepared, text: text}
+	var ok, ok2 bool
+	kept.StmtExecContext, ok = prepared.(driver.StmtExecContext)
+	kept.StmtQueryContext, ok2 = prepared.(driver.StmtQueryContext)
+	if !ok || !ok2 {
+		return nil, errors.Join(fmt.Errorf("%T lacks a method that capture needs", prepared), prepared.Close())
 	}
 	if s.byText == nil {
 		s.byText = make(map[string]*list.Element)
 	}
-	kept := &statement{text: text, stmt: exec, done: prepared.Close}
 	s.byText[text] = s.recent.PushFront(kept)
 	return kept, nil
+}
+
+// makeRoom gives up the statement that was not needed for longest. It reports
+// false if that one is in use or can't be closed.
+func (s *statements) makeRoom() bool {
+	if s.recent.Len() < maxStatements {
+		return true
+	}
+	oldest := s.recent.Back()
+	return !oldest.Value.(*statement).used && s.drop(oldest) == nil
 }
 
 func (s *statements) drop(e *list.Element) error {
 	old := s.recent.Remove(e).(*statement)
 	delete(s.byText, old.text)
-	return old.done()
+	return old.Close()
 }
 
 // close ends all statements.
