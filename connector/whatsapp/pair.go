@@ -85,8 +85,9 @@ type pairing struct {
 	phone  string // digits; empty for QR
 	events chan PairEvent
 
-	codes []string // QR codes not shown yet
-	next  <-chan time.Time
+	codes   []string // QR codes not shown yet
+	next    <-chan time.Time
+	relogin bool // the service has asked for the new login
 }
 
 // run pairs, and says how it ended.
@@ -196,7 +197,9 @@ func (p *pairing) handle(ctx context.Context, m mail) (end PairEvent, ended, aga
 	case mailFinal:
 		p.s.finish(m.state, m.detail, m.err)
 		return PairEvent{Kind: PairFailed, Err: m.err}, true, false
-	case mailDropped, mailRelogin:
+	case mailRelogin: // may come before whatsmeow says that the device is linked
+		p.relogin = true
+	case mailDropped:
 		return PairEvent{}, false, m.hangUp || !p.s.cli.IsConnected()
 	}
 	return PairEvent{}, false, false
@@ -259,7 +262,7 @@ func (p *pairing) login(ctx context.Context) PairEvent {
 func (p *pairing) awaitRelogin(ctx context.Context) {
 	grace := time.NewTimer(reloginGrace)
 	defer grace.Stop()
-	for {
+	for !p.relogin {
 		select {
 		case <-grace.C:
 			return
