@@ -10,15 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"cloudsession/connector/watest"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/store/sqlstore"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 	waLog "go.mau.fi/whatsmeow/util/log"
-	"google.golang.org/protobuf/proto"
 	_ "modernc.org/sqlite"
+
+	"cloudsession/connector/watest"
 )
 
 // patience bounds every wait of these tests.
@@ -151,13 +151,13 @@ func (c *client) connect() {
 }
 
 func (c *client) trySend(to types.JID, text string) error {
-	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: proto.String(text)})
+	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: new(text)})
 	return err
 }
 
 func (c *client) send(to types.JID, text string) types.MessageID {
 	c.t.Helper()
-	response, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: proto.String(text)})
+	response, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: new(text)})
 	if err != nil {
 		c.t.Fatalf("send %q: %v", text, err)
 	}

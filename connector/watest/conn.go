@@ -29,7 +29,7 @@ type conn struct {
 	in, out *direction
 	static  [32]byte // the client's Noise key
 
-	gone    atomic.Bool // cut; the reader may not have noticed yet
+	gone atomic.Bool // cut; the reader may not have noticed yet
 
 	outMu   sync.Mutex
 	outbox  []outgoing

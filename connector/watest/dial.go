@@ -94,5 +94,8 @@ func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
 
 type memoryAddr struct{}
 
+// Network implements net.Addr.
 func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return "watest" }
+
+// String implements net.Addr.
+func (memoryAddr) String() string { return "watest" }

@@ -3,10 +3,11 @@ package watest_test
 import (
 	"testing"
 
-	"cloudsession/connector/watest"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
+
+	"cloudsession/connector/watest"
 )
 
 func TestGroup(t *testing.T) {

@@ -180,7 +180,8 @@ func (k oneTimeKey) node() node {
 
 func (k signedKey) node() node {
 	return node{Tag: "skey", Content: []node{
-		{Tag: "id", Content: keyIDBytes(k.id)}, {Tag: "value", Content: k.public[:]},
+		{Tag: "id", Content: keyIDBytes(k.id)},
+		{Tag: "value", Content: k.public[:]},
 		{Tag: "signature", Content: k.signature[:]},
 	}}
 }

@@ -163,8 +163,8 @@ func (s *Service) offerPairing(ctx context.Context, c *conn, d *device, identity
 // vouch signs a device's identity as this account's phone.
 func (p *Phone) vouch(d *device, identity, advSecret []byte) (signed *waAdv.ADVSignedDeviceIdentity, container []byte, err error) {
 	details, err := proto.Marshal(&waAdv.ADVDeviceIdentity{
-		RawID: proto.Uint32(p.signal.RegistrationID), Timestamp: proto.Uint64(uint64(time.Now().Unix())),
-		KeyIndex: proto.Uint32(uint32(d.id)),
+		RawID: new(p.signal.RegistrationID), Timestamp: new(uint64(time.Now().Unix())),
+		KeyIndex: new(uint32(d.id)),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode device identity: %w", err)

@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"cloudsession/connector/watest"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/appstate"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
+
+	"cloudsession/connector/watest"
 )
 
 func TestPairByQRAndTalk(t *testing.T) {
@@ -147,7 +148,7 @@ func TestQueriesOfARestore(t *testing.T) {
 		t.Errorf("after pairing: %+v", before)
 	}
 	phone := c.Store.LID.ToNonAD()
-	bundles, err := c.DangerousInternals().FetchPreKeys(ctx, []types.JID{phone})
+	bundles, err := c.DangerousInternals().FetchPreKeys(ctx, []types.JID{phone}) //nolint:staticcheck // the only way to ask for exactly this
 	if err != nil || len(bundles) != 1 {
 		t.Errorf("own phone's bundle: %v, %d bundles", err, len(bundles))
 	}
@@ -160,7 +161,7 @@ func TestQueriesOfARestore(t *testing.T) {
 	c.Disconnect()
 	again := open(t, addr, c.path)
 	again.connect()
-	again.DangerousInternals().UploadPreKeys(ctx, false)
+	again.DangerousInternals().UploadPreKeys(ctx, false) //nolint:staticcheck // the only way to ask for exactly this
 	if after := s.Device(*again.Store.ID); after.PreKeyUploads != 2 || after.MaxPreKeyID != 812+50 || after.PreKeys != 812+50 {
 		t.Errorf("after an upload: %+v", after)
 	}

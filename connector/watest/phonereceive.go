@@ -298,7 +298,7 @@ func (p *Phone) repeat(ctx context.Context, n *node, asking *device, sent sentMe
 		message.SenderKeyDistributionMessage = distribution
 	case asking.account == p.account:
 		message = &waE2E.Message{DeviceSentMessage: &waE2E.DeviceSentMessage{
-			DestinationJID: proto.String(sent.to.String()), Message: message,
+			DestinationJID: new(sent.to.String()), Message: message,
 		}}
 	}
 	enc, err := p.encryptAgain(ctx, n, asking, message)
@@ -364,7 +364,7 @@ func (p *Phone) answerPeer(ctx context.Context, asking *device, m *waE2E.Message
 	answer := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
 		Type: waE2E.ProtocolMessage_PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE.Enum(),
 		PeerDataOperationRequestResponseMessage: &waE2E.PeerDataOperationRequestResponseMessage{
-			PeerDataOperationRequestType: request.PeerDataOperationRequestType, StanzaID: proto.String(id),
+			PeerDataOperationRequestType: request.PeerDataOperationRequestType, StanzaID: new(id),
 			PeerDataOperationResult: results,
 		},
 	}}
@@ -393,8 +393,8 @@ func (p *Phone) webMessage(key *waCommon.MessageKey) []byte {
 			continue
 		}
 		raw, err := proto.Marshal(&waWeb.WebMessageInfo{
-			Key: key, Message: r.Message, MessageTimestamp: proto.Uint64(uint64(r.Time.Unix())),
-			PushName: proto.String(r.PushName), Participant: key.Participant,
+			Key: key, Message: r.Message, MessageTimestamp: new(uint64(r.Time.Unix())),
+			PushName: new(r.PushName), Participant: key.Participant,
 		})
 		if err != nil {
 			return nil

@@ -22,7 +22,7 @@ import (
 // on the wire: a LID, as clients use it today, or a phone number. The account's
 // own linked devices get their copies.
 func (p *Phone) SendText(ctx context.Context, to types.JID, text string) (types.MessageID, error) {
-	return p.Send(ctx, to, &waE2E.Message{Conversation: proto.String(text)})
+	return p.Send(ctx, to, &waE2E.Message{Conversation: new(text)})
 }
 
 // Send sends any message; see [Phone.SendText].
@@ -79,7 +79,7 @@ func (p *Phone) directContent(ctx context.Context, to types.JID, message *waE2E.
 		return nil, fmt.Errorf("%w: %s", ErrNoAccount, to)
 	}
 	wrapped := &waE2E.Message{DeviceSentMessage: &waE2E.DeviceSentMessage{
-		DestinationJID: proto.String(to.String()), Message: message,
+		DestinationJID: new(to.String()), Message: message,
 	}}
 	var copies []node
 	for _, part := range []struct {
@@ -160,7 +160,7 @@ func (p *Phone) senderKey(ctx context.Context, group types.JID) (*waE2E.SenderKe
 		return nil, fmt.Errorf("make sender key: %w", err)
 	}
 	return &waE2E.SenderKeyDistributionMessage{
-		GroupID: proto.String(group.String()), AxolotlSenderKeyDistributionMessage: message.Serialize(),
+		GroupID: new(group.String()), AxolotlSenderKeyDistributionMessage: message.Serialize(),
 	}, nil
 }
 

@@ -3,9 +3,10 @@ package watest_test
 import (
 	"testing"
 
-	"cloudsession/connector/watest"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
+
+	"cloudsession/connector/watest"
 )
 
 func TestOfflineAndCatchUp(t *testing.T) {
@@ -176,7 +177,7 @@ func TestLowPreKeysCauseAnUpload(t *testing.T) {
 	a, b := pairQR(t, addr, alice), pairQR(t, addr, bob)
 	device := *a.Store.ID
 	for s.Device(device).PreKeys >= 5 {
-		if _, err := b.DangerousInternals().FetchPreKeys(testContext(t), []types.JID{device}); err != nil {
+		if _, err := b.DangerousInternals().FetchPreKeys(testContext(t), []types.JID{device}); err != nil { //nolint:staticcheck // the only way to ask for exactly this
 			t.Fatal(err)
 		}
 	}
