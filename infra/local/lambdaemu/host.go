@@ -37,12 +37,14 @@ type Function struct {
 	// Env is its configuration, "NAME=value"; nothing else is inherited. It must
 	// not hold SESSION_ENCRYPTION_SECRET, which no function may see.
 	Env []string
+	// Timeout bounds one invocation. Default: the host's.
+	Timeout time.Duration
 }
 
 // Options configures a Host.
 type Options struct {
 	Functions []Function
-	// Timeout bounds one invocation. Default 30 s, an HTTP API's limit.
+	// Timeout bounds one invocation of a function that doesn't say. Default 30 s, an HTTP API's limit.
 	Timeout time.Duration
 	// InitTimeout bounds the time from a process's start to its first question
 	// for an event. Default 10 s, as Lambda's.
@@ -81,6 +83,7 @@ func New(o Options) (*Host, error) {
 				return nil, fmt.Errorf("configure function %s: it must not get SESSION_ENCRYPTION_SECRET", f.Name)
 			}
 		}
+		f.Timeout = orDefault(f.Timeout, o.Timeout)
 		h.pools[f.Name] = &pool{function: f, slots: make(chan struct{}, o.MaxInstances)}
 	}
 	h.base, h.cancel = context.WithCancel(context.Background())
@@ -193,7 +196,7 @@ func (p *pool) giveBack(h *Host, in *instance) {
 		return
 	case <-in.proc.Done():
 	case <-h.base.Done():
-	case <-time.After(h.options.Timeout):
+	case <-time.After(p.function.Timeout):
 	}
 	in.close()
 }

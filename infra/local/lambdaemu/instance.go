@@ -23,7 +23,7 @@ const maxResponse = 6 << 20
 
 // An instance is one bootstrap process and the Runtime API that only it uses.
 type instance struct {
-	function string
+	function Function
 	proc     *childproc.Proc
 	server   *http.Server
 	served   sync.WaitGroup
@@ -54,7 +54,7 @@ func startInstance(h *Host, f Function) (*instance, error) {
 		return nil, fmt.Errorf("listen for the Runtime API: %w", err)
 	}
 	in := &instance{
-		function: f.Name, asked: make(chan struct{}, 1),
+		function: f, asked: make(chan struct{}, 1),
 		events: make(chan *invocation), failed: make(chan *FunctionError, 1),
 	}
 	in.server = &http.Server{
@@ -129,7 +129,7 @@ func (in *instance) invoke(h *Host, event []byte, cold bool) (result Result, err
 		result.Init = time.Since(in.started)
 	}
 	began := time.Now()
-	inv := &invocation{id: ulid.Make().String(), event: event, deadline: began.Add(h.options.Timeout), done: make(chan answer, 1)}
+	inv := &invocation{id: ulid.Make().String(), event: event, deadline: began.Add(in.function.Timeout), done: make(chan answer, 1)}
 	in.mu.Lock()
 	in.current = inv
 	in.mu.Unlock()
@@ -140,7 +140,7 @@ func (in *instance) invoke(h *Host, event []byte, cold bool) (result Result, err
 
 // exchange hands inv over and waits for its answer.
 func (in *instance) exchange(h *Host, inv *invocation) ([]byte, error) {
-	timeout := time.NewTimer(h.options.Timeout)
+	timeout := time.NewTimer(in.function.Timeout)
 	defer timeout.Stop()
 	events := in.events
 	for {
@@ -158,7 +158,7 @@ func (in *instance) exchange(h *Host, inv *invocation) ([]byte, error) {
 			}
 		case <-timeout.C:
 			in.proc.Kill()
-			return nil, &FunctionError{"Sandbox.Timedout", fmt.Sprintf("Task timed out after %.2f seconds", h.options.Timeout.Seconds())}
+			return nil, &FunctionError{"Sandbox.Timedout", fmt.Sprintf("Task timed out after %.2f seconds", in.function.Timeout.Seconds())}
 		case <-h.base.Done():
 			return nil, errClosed
 		}
@@ -176,7 +176,7 @@ func (in *instance) exitError() error {
 	if err := in.proc.Err(); err != nil {
 		how = err.Error()
 	}
-	return &FunctionError{"Runtime.ExitError", "function " + in.function + " ended: " + how}
+	return &FunctionError{"Runtime.ExitError", "function " + in.function.Name + " ended: " + how}
 }
 
 // routes is the Runtime API.
@@ -211,7 +211,7 @@ func (in *instance) next(w http.ResponseWriter, r *http.Request) {
 		header.Set("Content-Type", "application/json")
 		header.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
-		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:"+in.function)
+		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:"+in.function.Name)
 		_, _ = w.Write(inv.event) // a process that is gone is noticed by its end
 	case <-r.Context().Done():
 	}
