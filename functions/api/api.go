@@ -34,6 +34,8 @@ const (
 
 	storeTimeout = 5 * time.Second
 	sendTimeout  = 3 * time.Second
+	// A long log takes its time to delete. What a call leaves the next one finishes.
+	deleteTimeout = 20 * time.Second
 	// A function that is killed at its deadline answers nothing at all, so that
 	// waiting ends this long before it.
 	deadlineMargin = 2 * time.Second

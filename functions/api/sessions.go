@@ -134,7 +134,7 @@ func (h *Handler) deleteSession(r *request) (response, error) {
 	if err := decodeBody(r, &struct{}{}); err != nil {
 		return response{}, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), deleteTimeout)
 	defer cancel()
 	err := h.sessions.DeleteSession(ctx, r.sessionID)
 	if errors.Is(err, cloudstore.ErrNotFound) {

@@ -58,8 +58,9 @@ func fromRoute(key string, params map[string]string) (string, bool) {
 }
 
 // escape leaves an escaped path as it is and escapes the segments that are not.
+// The path starts with a slash in any case: it is put behind a host name.
 func escape(path string) string {
-	segments := strings.Split(path, "/")
+	segments := strings.Split("/"+strings.TrimPrefix(path, "/"), "/")
 	for i, s := range segments {
 		if !escaped(s) {
 			segments[i] = url.PathEscape(s)

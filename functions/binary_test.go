@@ -1,0 +1,268 @@
+package functions_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"cloudsession/functions/api"
+	"cloudsession/functions/api/apitest"
+	"cloudsession/infra/local/lambdaemu"
+	"cloudsession/infra/local/tidbtest"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/devtoken"
+)
+
+const (
+	jwtSecret  = "a secret of more than thirty-two bytes"
+	largest    = 15 << 20 // bytes of a binary
+	slowestRun = 30 * time.Second
+)
+
+// bootstraps builds the functions as the Makefile does and returns their folder.
+var bootstraps = sync.OnceValues(func() (string, error) {
+	dir, err := filepath.Abs(filepath.Join("..", ".build", "functions-test"))
+	if err != nil {
+		return "", err
+	}
+	for _, r := range api.Routes() {
+		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", //nolint:noctx // shared by tests
+			"-o", filepath.Join(dir, r.Name, "bootstrap"), "cloudsession/functions/"+r.Name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", errors.Join(err, errors.New(string(out)))
+		}
+	}
+	return dir, nil
+})
+
+func bootstrap(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := bootstraps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name, "bootstrap")
+}
+
+// environment is what template.yaml gives a function.
+func environment(c cloudstore.Config) []string {
+	return []string{
+		"TIDB_HOST=" + c.Host, "TIDB_PORT=" + strconv.Itoa(c.Port), "TIDB_USER=" + c.User, "TIDB_PASSWORD=" + c.Password,
+		"TIDB_DATABASE=" + c.Database, "TIDB_TLS=" + string(c.TLS), "JWT_SECRET=" + jwtSecret,
+		"AWS_ENDPOINT_URL_SQS=http://127.0.0.1:1", "COMMAND_WAIT=1s",
+	}
+}
+
+func hostOf(t *testing.T, env []string) *lambdaemu.Host {
+	t.Helper()
+	var all []lambdaemu.Function
+	for _, r := range api.Routes() {
+		all = append(all, lambdaemu.Function{Name: r.Name, Binary: bootstrap(t, r.Name), Env: env})
+	}
+	host, err := lambdaemu.New(lambdaemu.Options{Functions: all, Timeout: slowestRun})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Close)
+	return host
+}
+
+// readEvent fills the token into one of the events in infra/events.
+func readEvent(t *testing.T, name string) ([]byte, events.APIGatewayV2HTTPRequest) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "infra", "events", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := devtoken.Mint([]byte(jwtSecret), "tester", []string{devtoken.ScopeRead, devtoken.ScopeWrite}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = bytes.ReplaceAll(raw, []byte("${TOKEN}"), []byte(token))
+	var e events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(raw, &e); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return raw, e
+}
+
+// functionOf finds the function of an event by its route, as the gateway does.
+func functionOf(t *testing.T, e events.APIGatewayV2HTTPRequest) string {
+	t.Helper()
+	method, path, _ := strings.Cut(e.RouteKey, " ")
+	for _, r := range api.Routes() {
+		if r.Path == path && (method == r.Method || method == "ANY") {
+			return r.Name
+		}
+	}
+	t.Fatalf("event has route %q", e.RouteKey)
+	return ""
+}
+
+// invoke runs an event through its function's binary and checks the response
+// against openapi.yaml.
+func invoke(t *testing.T, host *lambdaemu.Host, name string) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	raw, e := readEvent(t, name)
+	ctx, cancel := context.WithTimeout(t.Context(), slowestRun)
+	defer cancel()
+	result, err := host.Invoke(ctx, functionOf(t, e), raw)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	var res events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(result.Payload, &res); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	header := http.Header{}
+	for k, v := range res.Headers {
+		header.Set(k, v)
+	}
+	req, err := http.NewRequestWithContext(ctx, e.RequestContext.HTTP.Method, "http://x/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.URL.Path = e.RawPath
+	checker, err := apitest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checker.Check(req, res.StatusCode, header, []byte(res.Body)); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	return res
+}
+
+// answers says how each event in infra/events is answered by a database with
+// one session, personal, that no connector holds.
+var answers = map[string]struct {
+	status int
+	body   string // a part of it
+}{
+	"list":            {200, `{"sessions":[{"session_id":"personal","last_synced_at":null,"created_at":"`},
+	"list-page":       {200, `{"sessions":[{"session_id":"personal"`},
+	"status":          {200, `{"sessionId":"personal","lastSynced":null,"createdAt":"`},
+	"sync":            {409, `"session_not_open"`},
+	"restore":         {409, `"no_live_connector"`},
+	"restore-to":      {409, `"connector_not_live"`},
+	"command":         {404, `"command_not_found"`},
+	"no-token":        {401, `"unauthorized"`},
+	"bad-token":       {401, `"unauthorized"`},
+	"unknown-session": {404, `"error":"Session not found in cloud"`},
+	"unicode-session": {404, `"session_not_found"`},
+	"long-session-id": {400, `"invalid_session_id"`},
+	"bad-limit":       {400, `"invalid_limit"`},
+	"bad-body":        {400, `"conector\"`},
+	"huge-body":       {413, `"body_too_large"`},
+	"wrong-method":    {405, `"method_not_allowed"`},
+	"unknown-command": {404, `"command_not_found"`},
+	"delete":          {200, `{"status":"deleted from cloud","sessionId":"personal"}`},
+}
+
+// TestEvents runs every event through the compiled function, over a real database.
+func TestEvents(t *testing.T) {
+	config, _ := seeded(t, "personal")
+	host := hostOf(t, environment(config))
+	files, err := filepath.Glob(filepath.Join("..", "infra", "events", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d events, %v", len(files), err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".json"))
+	}
+	slices.Sort(names)
+	if want := slices.Sorted(maps.Keys(answers)); !slices.Equal(names, want) {
+		t.Fatalf("events %s\nanswers %s", names, want)
+	}
+	names = append(slices.DeleteFunc(names, func(n string) bool { return n == "delete" }), "delete")
+	for _, name := range names {
+		res := invoke(t, host, name)
+		if want := answers[name]; res.StatusCode != want.status || !strings.Contains(res.Body, want.body) {
+			t.Errorf("%s: %d %s, want %d %s", name, res.StatusCode, res.Body, want.status, want.body)
+		}
+	}
+}
+
+// TestDatabaseDown: functions start without a database and say so, request by request.
+func TestDatabaseDown(t *testing.T) {
+	host := hostOf(t, environment(cloudstore.Config{Host: "127.0.0.1", Port: 1, User: "u", Database: "d", TLS: cloudstore.TLSOff}))
+	for _, name := range []string{"list", "status", "sync", "restore", "delete", "command"} {
+		res := invoke(t, host, name)
+		if res.StatusCode != 503 || res.Body != `{"error":"The database cannot be reached: try again","code":"unavailable"}` {
+			t.Errorf("%s: %d %s", name, res.StatusCode, res.Body)
+		}
+	}
+	if res := invoke(t, host, "no-token"); res.StatusCode != 401 {
+		t.Errorf("no token: %d", res.StatusCode)
+	}
+}
+
+// TestBinaries: small enough, and all mistakes in the configuration at once.
+func TestBinaries(t *testing.T) {
+	for _, r := range api.Routes() {
+		file := bootstrap(t, r.Name)
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > largest {
+			t.Errorf("%s has %d bytes", r.Name, info.Size())
+		}
+		cmd := exec.CommandContext(t.Context(), file)
+		cmd.Env = []string{"TIDB_PORT=none", "JWT_SECRET=short-secret"}
+		out, err := cmd.CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+			t.Errorf("%s without configuration: %v", r.Name, err)
+		}
+		want := []string{"TIDB_HOST", "TIDB_USER", "TIDB_DATABASE", "Port", "shorter than 32 bytes"}
+		if r.Name == "sync-session" || r.Name == "restore-session" {
+			want = append(want, "AWS_REGION")
+		}
+		for _, w := range want {
+			if !strings.Contains(string(out), w) {
+				t.Errorf("%s does not name %s:\n%s", r.Name, w, out)
+			}
+		}
+		if strings.Contains(string(out), "short-secret") {
+			t.Errorf("%s quotes a secret", r.Name)
+		}
+	}
+}
+
+// seeded makes a database with sessions as the Node service leaves them.
+func seeded(t *testing.T, ids ...string) (cloudstore.Config, *cloudstore.Store) {
+	t.Helper()
+	config := tidbtest.Start(t)
+	store, err := cloudstore.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		insert(t, config, id)
+	}
+	return config, store
+}
