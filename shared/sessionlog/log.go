@@ -34,8 +34,9 @@ type log struct {
 	keys      *envelope.Keyring
 	sessionID string
 	rows      []row
-	seals     []row // seals that end an epoch, to be verified with the rows
-	missing   error // rows at the end that the newest epoch relies on are absent
+	seals     []row  // seals that end an epoch, to be verified with the rows
+	stray     uint64 // newest epoch, if parts of its unfinished push stand behind a gap
+	missing   error  // rows at the end that the newest epoch relies on are absent
 	result    Result
 }
 
@@ -85,7 +86,7 @@ func (l *log) addEpoch(e *EpochRows, limit uint64, newest bool) error {
 			break
 		}
 		if newest && seg.Seq != end+1 && leftover(e.Segments[i:], end+1) {
-			l.result.SkippedIncomplete++
+			l.stray = e.Epoch
 			break
 		}
 		l.addRow(e, seg, end)
@@ -163,6 +164,9 @@ func leftover(rest []cloudstore.Segment, missing uint64) bool {
 	parts, first := rest[0].Parts, rest[0].Seq-uint64(rest[0].Part)+1
 	for i := range rest {
 		s := &rest[i]
+		if i > 0 && s.Seq <= rest[i-1].Seq {
+			return false
+		}
 		if !s.Kind.IsData() || s.Parts != parts || s.Part == 0 || s.Seq-uint64(s.Part)+1 != first {
 			return false
 		}

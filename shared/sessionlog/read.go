@@ -56,7 +56,11 @@ func Read(keys *envelope.Keyring, sessionID string, lineage []EpochRows, apply f
 	}
 	if !ok {
 		// If one row is to blame for it, name that one.
-		if err := l.walk(l.firstVerifiable(), func(Cursor, Push) error { return nil }); err != nil {
+		first := l.firstVerifiable()
+		if err := l.checkOrphans(first); err != nil {
+			return l.result, err
+		}
+		if err := l.walk(first, func(Cursor, Push) error { return nil }); err != nil {
 			return l.result, err
 		}
 		return l.result, fmt.Errorf("session %q: %w", sessionID, ErrNoBase)
@@ -82,6 +86,9 @@ func Verify(keys *envelope.Keyring, sessionID string, lineage []EpochRows, visit
 	}
 	start := l.firstVerifiable()
 	l.result.Unverifiable = start
+	if err := l.checkOrphans(start); err != nil {
+		return l.result, err
+	}
 	if start > 0 && start == len(l.rows) {
 		return l.result, fmt.Errorf("session %q: %w", sessionID, ErrNoBase)
 	}

@@ -41,6 +41,9 @@ func (l *log) walk(start int, visit func(Cursor, Push) error) error {
 	if p.parts != 0 {
 		l.result.SkippedIncomplete++
 	}
+	if l.stray != 0 && (p.parts == 0 || p.epoch != l.stray) {
+		l.result.SkippedIncomplete++
+	}
 	if l.missing != nil {
 		return l.missing
 	}
@@ -60,6 +63,18 @@ func (l *log) deliver(p *pending, last *cloudstore.Segment, visit func(Cursor, P
 	l.result.LastComplete = cursor(last)
 	if err := visit(l.result.LastComplete, push); err != nil {
 		return at(last, fmt.Errorf("apply push: %w", err))
+	}
+	return nil
+}
+
+// checkOrphans looks at the first n rows, whose places in the chain aren't known
+// so that their tags can't be checked, for what their key ids tell.
+func (l *log) checkOrphans(n int) error {
+	for _, r := range l.rows[:n] {
+		_, err := l.keys.Open(position(r.seg, r.prev), r.seg.Data)
+		if errors.Is(err, envelope.ErrUnknownKey) || errors.Is(err, envelope.ErrOtherSession) {
+			return at(r.seg, named(err))
+		}
 	}
 	return nil
 }

@@ -41,12 +41,12 @@ def tag(kmac, header, pos, text):
     return hmac.new(kmac, m, "sha256").digest()
 
 
-def seal(secret, pos, kind, flags, body, version=1, plain=None):
+def seal(secret, pos, kind, flags, body, version=1, plain=None, salt=SALT):
     s = pos["session_id"]
-    prk = stretch(s + secret, SALT)
+    prk = stretch(s + secret, salt)
     kenc = expand(prk, b"cloudsession v1 enc\0" + s.encode(), 32)
     kmac = expand(prk, b"cloudsession v1 mac\0" + s.encode(), 32)
-    header = b"CSE" + bytes([version, kind, flags]) + key_id(secret, s) + SALT + IV
+    header = b"CSE" + bytes([version, kind, flags]) + key_id(secret, s) + salt + IV
     if plain is None:
         plain = struct.pack(">I", len(body)) + body
         plain += bytes(-len(plain) % 256)
