@@ -40,7 +40,7 @@ var bootstraps = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	for _, r := range api.Routes() {
-		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", //nolint:noctx // shared by tests
+		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w",
 			"-o", filepath.Join(dir, r.Name, "bootstrap"), "cloudsession/functions/"+r.Name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -291,8 +291,8 @@ func TestPagesOnEngine(t *testing.T) {
 			t.Errorf("limit %d: %q", limit, seen)
 		}
 	}
-	for _, cursor := range []string{"1.eHl6", "1._____w", "1.AA"} {
-		if status, body := call("GET", "/cloud/sessions?cursor="+cursor, ""); status != 200 && status != 400 {
+	for _, cursor := range []string{"x", "eHl6", "_____w", "AQ", "AQ==", "Ag", "%00", "AQAA"} {
+		if status, body := call("GET", "/cloud/sessions?cursor="+cursor, ""); status != 400 {
 			t.Errorf("cursor %s: %d %s", cursor, status, body)
 		}
 	}

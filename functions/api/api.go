@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"cloudsession/shared/cloudstore"
 )
 
 // Limits and defaults.
@@ -29,8 +31,11 @@ const (
 	// MaxBody is the largest request body that is read, in bytes.
 	MaxBody = 4 << 10
 	// DefaultLimit and MaxLimit bound how many sessions one page lists.
-	DefaultLimit = 100
-	MaxLimit     = 500
+	DefaultLimit = cloudstore.DefaultPage
+	MaxLimit     = cloudstore.MaxPage
+
+	// The longest cursor names the 500 rows of a first page.
+	maxCursor = 4 << 10
 
 	storeTimeout = 5 * time.Second
 	sendTimeout  = 3 * time.Second

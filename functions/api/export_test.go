@@ -3,8 +3,6 @@ package api
 // What the tests in package api_test reach for.
 var (
 	MatchPath      = matchPath
-	EncodeCursor   = encodeCursor
-	DecodeCursor   = decodeCursor
 	ChooseRestorer = chooseRestorer
 	RequestID      = requestID
 )

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sort"
@@ -84,16 +85,20 @@ func (f *fakeCloud) ListSessions(_ context.Context, limit int, cursor string) ([
 		return nil, "", err
 	}
 	defer leave()
+	after, err := hex.DecodeString(cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("list: %w", cloudstore.ErrBadCursor)
+	}
 	var ids []string
 	for id := range f.sessions {
-		if id > cursor {
+		if id > string(after) {
 			ids = append(ids, id)
 		}
 	}
 	sort.Strings(ids)
 	next := ""
 	if len(ids) > limit {
-		ids, next = ids[:limit], ids[limit-1]
+		ids, next = ids[:limit], fakeCursor(ids[limit-1])
 	}
 	var page []cloudstore.Session
 	for _, id := range ids {
@@ -101,6 +106,8 @@ func (f *fakeCloud) ListSessions(_ context.Context, limit int, cursor string) ([
 	}
 	return page, next, nil
 }
+
+func fakeCursor(id string) string { return hex.EncodeToString([]byte(id)) }
 
 func (f *fakeCloud) SessionStatus(_ context.Context, id string) (cloudstore.Status, error) {
 	leave, err := f.enter("SessionStatus")

@@ -40,13 +40,13 @@ func (h *Handler) listSessions(r *request) (response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
 	page, next, err := h.sessions.ListSessions(ctx, limit, cursor)
-	if cursor != "" && errors.Is(err, cloudstore.ErrBadInput) {
+	if errors.Is(err, cloudstore.ErrBadCursor) {
 		return response{}, badCursor
 	}
 	if err != nil {
 		return response{}, err
 	}
-	list := sessionList{Sessions: make([]listedSession, 0, len(page)), NextCursor: encodeCursor(next)}
+	list := sessionList{Sessions: make([]listedSession, 0, len(page)), NextCursor: next}
 	for _, s := range page {
 		list.Sessions = append(list.Sessions, listedSession{
 			s.SessionID, whenOrNull(s.LastSyncedAt), when(s.CreatedAt), when(s.UpdatedAt),
@@ -69,8 +69,8 @@ func pageOf(rawQuery string) (limit int, cursor string, err error) {
 		}
 	}
 	if v, ok := q["cursor"]; ok {
-		cursor, err = decodeCursor(v[0])
-		if err != nil || len(v) > 1 {
+		cursor = v[0]
+		if cursor == "" || len(cursor) > maxCursor || len(v) > 1 {
 			return 0, "", badCursor
 		}
 	}

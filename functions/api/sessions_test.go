@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"cloudsession/functions/api"
-	"cloudsession/shared/cloudstore"
 )
 
 func TestList(t *testing.T) {
@@ -67,25 +66,24 @@ func TestListPages(t *testing.T) {
 	}
 }
 
+// goodCursor is one of the fake's, behind every session.
+var goodCursor = fakeCursor("~")
+
 func TestListQuery(t *testing.T) {
 	w := newWorld(t)
 	for query, code := range map[string]string{
 		"limit=0": "invalid_limit", "limit=501": "invalid_limit", "limit=-1": "invalid_limit", "limit=": "invalid_limit",
 		"limit=1e2": "invalid_limit", "limit=+5": "invalid_limit", "limit=05": "invalid_limit", "limit=5&limit=6": "invalid_limit",
 		"limit=99999999999999999999": "invalid_limit",
-		"cursor=":                    "invalid_cursor", "cursor=x": "invalid_cursor", "cursor=1.": "invalid_cursor", "cursor=2.YQ": "invalid_cursor",
-		"cursor=1.YQ==": "invalid_cursor", "cursor=1.YR": "invalid_cursor", "cursor=1.YQ&cursor=1.YQ": "invalid_cursor",
-		"cursor=1." + strings.Repeat("YWFh", 2000): "invalid_cursor",
-		"limit=%zz": "invalid_query", "a;b": "invalid_query",
+		"cursor=":                    "invalid_cursor", "cursor=x": "invalid_cursor", "cursor=" + goodCursor + "&cursor=" + goodCursor: "invalid_cursor",
+		"cursor=" + strings.Repeat("c", 4097): "invalid_cursor",
+		"limit=%zz":                           "invalid_query", "a;b": "invalid_query",
 	} {
 		a := w.do("GET", "/cloud/sessions?"+query)
 		a.wantProblem(t, 400, code)
 	}
 	w.do("GET", "/cloud/sessions?limit=500&other=1").want(t, 200, `{"sessions":[]}`)
-	w.do("GET", "/cloud/sessions?cursor="+api.EncodeCursor("z")).want(t, 200, `{"sessions":[]}`)
-
-	w.fail = func(string) error { return fmt.Errorf("cursor: %w", cloudstore.ErrBadInput) }
-	w.do("GET", "/cloud/sessions?cursor="+api.EncodeCursor("z")).wantProblem(t, 400, "invalid_cursor")
+	w.do("GET", "/cloud/sessions?cursor="+goodCursor).want(t, 200, `{"sessions":[]}`)
 }
 
 func TestStatus(t *testing.T) {

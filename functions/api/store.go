@@ -14,8 +14,9 @@ import (
 // other error a 500.
 type SessionStore interface {
 	// ListSessions returns up to limit sessions after cursor, a value it returned
-	// before as next, or the first ones for "". An empty next means there are no more.
-	// cloudstore.ErrBadInput when cursor is none of its own.
+	// before as next, or the first ones for "". An empty next means there are no
+	// more; any other is text that needs no escaping in a URL.
+	// cloudstore.ErrBadCursor when cursor is none of its own.
 	ListSessions(ctx context.Context, limit int, cursor string) (page []cloudstore.Session, next string, err error)
 	// SessionStatus: ErrNotFound when the cloud holds no credentials of that name.
 	SessionStatus(ctx context.Context, sessionID string) (cloudstore.Status, error)

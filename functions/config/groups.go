@@ -9,8 +9,8 @@ type group interface{ validate() error }
 func groupsOf(c any) []group {
 	var groups []group
 	v := reflect.ValueOf(c).Elem()
-	for i := range v.NumField() {
-		if g, ok := v.Field(i).Interface().(group); ok {
+	for _, field := range v.Fields() {
+		if g, ok := reflect.TypeAssert[group](field); ok {
 			groups = append(groups, g)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -156,9 +157,7 @@ func (c *Checker) Handler(h http.Handler, report func(error)) http.Handler {
 		if err := c.Check(r, rec.Code, rec.Header(), rec.Body.Bytes()); err != nil {
 			report(err)
 		}
-		for k, v := range rec.Header() {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), rec.Header())
 		w.WriteHeader(rec.Code)
 		if _, err := w.Write(rec.Body.Bytes()); err != nil {
 			report(fmt.Errorf("pass on response: %w", err))
