@@ -1,0 +1,143 @@
+package cloudstore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+const (
+	closeBackup   = `UPDATE session_owners SET backup = 'off', synced_at = NULL WHERE session_id = ? AND epoch = ?`
+	deleteSession = `DELETE FROM whatsapp_sessions WHERE id = ?`
+	entomb        = `UPDATE session_segments SET kind = 'deleted', data = '', tag = ?
+		WHERE session_id = ? AND epoch = ? AND seq BETWEEN ? AND ?`
+	deleteSegments = `DELETE FROM session_segments WHERE session_id = ? AND kind IN ('base', 'delta') AND epoch <= ? LIMIT ?`
+)
+
+// DeleteSession removes a session from the cloud (O10). In one transaction its
+// log is terminated, its backup turned off and its credentials deleted: from
+// then on it is not there, and its owner's next push is fenced, while it goes
+// on locally. Then the log's rows go, terminators excepted. If that part is
+// interrupted, calling again finishes it. ErrNotFound when there is nothing to
+// delete.
+func (s *Store) DeleteSession(ctx context.Context, sessionID string) error {
+	if err := ValidateSessionID(sessionID); err != nil {
+		return err
+	}
+	found, epoch, err := s.terminate(ctx, sessionID)
+	var unknown *commitError
+	if errors.As(err, &unknown) {
+		// Once more: it finds either the session, or what is left of it.
+		_, epoch, err = s.terminate(ctx, sessionID)
+		found = true
+	}
+	if err != nil {
+		return fmt.Errorf("delete session: %w", err)
+	}
+	deleted, err := s.deleteLog(ctx, sessionID, epoch)
+	if err == nil && !found && deleted == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("delete session: %w", err)
+	}
+	return nil
+}
+
+// terminate ends the session's log and deletes its credentials. found is false
+// when it had none; epoch is the one up to which rows may be deleted, 0 where
+// there are none to delete.
+func (s *Store) terminate(ctx context.Context, sessionID string) (found bool, epoch uint64, err error) {
+	err = s.withTransaction(ctx, func(tx *sql.Tx) error {
+		found, epoch = false, 0
+		o, err := one(ctx, tx, scanOwner, lockOwner, sessionID)
+		hasOwner := err == nil
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		row, err := lockSession(ctx, tx, sessionID)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrSessionIDTaken) {
+			if o.Backup == BackupOff {
+				epoch = o.Epoch // what an interrupted call left
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if hasOwner {
+			if err := terminateLog(ctx, tx, o); err != nil {
+				return err
+			}
+			epoch = o.Epoch
+		}
+		found = true
+		_, err = execOn(ctx, tx, deleteSession, row.id)
+		return err
+	})
+	return found, epoch, err
+}
+
+// terminateLog turns backup off and marks the current epoch's log as deleted,
+// behind whatever stands there.
+func terminateLog(ctx context.Context, tx *sql.Tx, o Owner) error {
+	if _, err := execOn(ctx, tx, closeBackup, o.SessionID, o.Epoch); err != nil {
+		return err
+	}
+	heads, err := lockLogHeads(ctx, tx, Epoch{SessionID: o.SessionID, Epoch: o.Epoch})
+	if err != nil {
+		return err
+	}
+	end := findEnd(heads)
+	if end.deleted {
+		return nil
+	}
+	var tag [32]byte
+	_, _ = rand.Read(tag[:]) // never fails
+	at := end.last + 1
+	if end.terminated {
+		at = end.max + 1 // behind the seal; its owner writes no more
+	}
+	_, err = execOn(ctx, tx, insertTerminator, o.SessionID, o.Epoch, at, string(KindDeleted), tag[:])
+	if isDuplicate(err) {
+		return errStartOver
+	}
+	if err != nil {
+		return err
+	}
+	// The owner may not know yet that its last push is durable and send it
+	// again: something must stand in its place, or the rows would come back.
+	from, to := lastPush(heads, end.last)
+	if to == 0 {
+		return nil
+	}
+	_, err = execOn(ctx, tx, entomb, tag[:], o.SessionID, o.Epoch, from, to)
+	return err
+}
+
+// lastPush returns the seqs of the last push's parts that are there.
+func lastPush(heads []Segment, last uint64) (from, to uint64) {
+	for _, row := range heads {
+		if row.Seq == last && row.Kind.IsData() {
+			return row.Seq - uint64(row.Part) + 1, row.Seq
+		}
+	}
+	return 0, 0
+}
+
+// deleteLog deletes all data rows up to an epoch, some at a time.
+func (s *Store) deleteLog(ctx context.Context, sessionID string, upTo uint64) (deleted int64, err error) {
+	for upTo > 0 {
+		n, err := s.exec(ctx, deleteSegments, sessionID, upTo, pruneBatch)
+		if err != nil {
+			return deleted, fmt.Errorf("delete log: %w", err)
+		}
+		deleted += n
+		if n < pruneBatch {
+			break
+		}
+	}
+	return deleted, nil
+}

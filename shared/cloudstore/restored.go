@@ -1,0 +1,90 @@
+package cloudstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	selectOwnerIDs = `SELECT session_id FROM session_owners WHERE session_id > ? ORDER BY session_id LIMIT ?`
+	selectNow      = `SELECT NOW(6)`
+	freeOwner      = `UPDATE session_owners SET connector_id = NULL, epoch = ?, reserved_for = NULL, reserved_until = NULL
+		WHERE session_id = ? AND epoch = ?`
+)
+
+// MarkDatabaseRestored ends the current epoch of every session and frees it,
+// and returns how many there were: after a restore of the database from a
+// backup, what stands in it is older than what the sessions did since, so each
+// next start must be safe. The new epochs are numbered from the clock, beyond
+// any that was given out after the backup was made: no process, and no second
+// restore, meets a number twice. If it is interrupted, call it again.
+func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error) {
+	const page = 256
+	for last := ""; ; {
+		ids, err := collect(ctx, s.db, scanString, selectOwnerIDs, last, page)
+		if err != nil {
+			return marked, fmt.Errorf("mark sessions as restored: %w", err)
+		}
+		for _, id := range ids {
+			err := s.withTransaction(ctx, func(tx *sql.Tx) error { return markRestored(ctx, tx, id) })
+			if err != nil {
+				return marked, fmt.Errorf("mark sessions as restored: %w", err)
+			}
+			marked++
+		}
+		if len(ids) < page {
+			return marked, nil
+		}
+		last = ids[len(ids)-1]
+	}
+}
+
+// markRestored is a take by nobody.
+func markRestored(ctx context.Context, tx *sql.Tx, sessionID string) error {
+	r := TakeRequest{SessionID: sessionID, Reason: "database restored"}
+	v, err := lockForTake(ctx, tx, r)
+	if errors.Is(err, ErrNotFound) || v.owner.Epoch == 0 {
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := readParent(ctx, tx, v)
+	if err != nil {
+		return err
+	}
+	if err := fence(ctx, tx, r, parent.Parent); err != nil {
+		return err
+	}
+	now, err := one(ctx, tx, scanTime, selectNow)
+	if err != nil {
+		return err
+	}
+	epoch := max(v.owner.Epoch+1, v.credentials.epoch+1, uint64(now.UnixMicro()))
+	_, err = execOn(ctx, tx, insertEpoch, sessionID, epoch, parent.lastEpoch, parent.lastSeq, "", "", r.Nonce[:], StartSafe, r.Reason)
+	if err != nil {
+		return err
+	}
+	changed, err := execOn(ctx, tx, freeOwner, epoch, sessionID, v.owner.Epoch)
+	if err == nil && changed != 1 {
+		return errStartOver
+	}
+	if err != nil || !v.hasRow {
+		return err
+	}
+	_, err = execOn(ctx, tx, raiseCredentialsEpoch, epoch, v.credentials.id, epoch)
+	return err
+}
+
+func scanString(row scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
+func scanTime(row scanner) (t time.Time, err error) {
+	err = row.Scan(&t)
+	return t, err
+}

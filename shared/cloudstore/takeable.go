@@ -1,0 +1,109 @@
+package cloudstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+const (
+	// NOW(6) in a column: reservations end by TiDB's clock.
+	lockReserved = `SELECT COALESCE(reserved_until > NOW(6), FALSE) FROM session_owners WHERE session_id = ? FOR UPDATE`
+
+	lockConnectors = `SELECT connector_id, incarnation, dead FROM connectors WHERE connector_id IN (?, ?) FOR UPDATE`
+
+	// Candidates only: Take decides. A session without backup is worth only to
+	// the connector that has its file.
+	selectTakeable = `SELECT o.session_id, o.connector_id, o.epoch, o.wanted, o.reserved_for, o.reserved_until, o.state, o.state_detail, o.state_at, o.backup, o.failover, o.synced_at
+		FROM session_owners o LEFT JOIN connectors c ON c.connector_id = o.connector_id
+		WHERE o.wanted = 'open' AND (
+			o.connector_id = ?
+			OR o.backup <> 'off' AND o.connector_id IS NULL
+				AND (o.reserved_for IS NULL OR o.reserved_for = ? OR o.reserved_until <= NOW(6))
+			OR o.backup <> 'off' AND o.failover = 'auto' AND o.connector_id IS NOT NULL
+				AND (c.connector_id IS NULL OR c.dead)
+		) ORDER BY o.connector_id = ? DESC, o.reserved_for = ? DESC, o.session_id LIMIT ?`
+)
+
+// Takeable lists sessions a sweep of this connector may try to take (O3): its
+// own first (it knows which of them it holds), then those reserved for it, then
+// the rest. At most limit, and only a hint: Take decides.
+func (s *Store) Takeable(ctx context.Context, connectorID string, limit int) (owners []Owner, err error) {
+	err = s.retry(ctx, func() (err error) {
+		owners, err = collect(ctx, s.db, scanOwner, selectTakeable, connectorID, connectorID, connectorID, connectorID, limit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for sessions to take: %w", err)
+	}
+	return owners, nil
+}
+
+// mayTake is the part of O3 that the owner row decides. Whether an owner is
+// dead is checkAlive's.
+func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
+	o := v.owner
+	if o.Wanted != WantedOpen && !r.AnyWanted && !r.MayCreate {
+		return fmt.Errorf("%w: wanted %s", ErrNotTakeable, o.Wanted)
+	}
+	if o.ConnectorID == r.ConnectorID {
+		// This process holds it, or an earlier one of the same connector did,
+		// which is gone: it was replaced by compare-and-swap.
+		return nil
+	}
+	if o.Backup == BackupOff && !r.WithoutParent {
+		return fmt.Errorf("%w: it has no backup, and another connector has its file", ErrNotTakeable)
+	}
+	if o.ConnectorID != "" {
+		if o.Failover == FailoverManual && !r.ByCommand {
+			return fmt.Errorf("%w: failover is manual", ErrNotTakeable)
+		}
+		return nil
+	}
+	if o.ReservedFor == "" || o.ReservedFor == r.ConnectorID {
+		return nil
+	}
+	reserved, err := one(ctx, tx, scanBool, lockReserved, r.SessionID)
+	if err == nil && reserved {
+		err = fmt.Errorf("%w: reserved for another connector", ErrNotTakeable)
+	}
+	return err
+}
+
+// checkAlive locks the taker's row of connectors and the owner's: the taker
+// must be the live process it says, and another owner must be dead. A connector
+// without a row is dead: rows of live ones are never removed.
+func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
+	type state struct {
+		id, incarnation string
+		dead            bool
+	}
+	rows, err := collect(ctx, tx, func(row scanner) (c state, err error) {
+		err = row.Scan(&c.id, &c.incarnation, &c.dead)
+		return c, err
+	}, lockConnectors, r.ConnectorID, v.owner.ConnectorID)
+	if err != nil {
+		return fmt.Errorf("read connectors: %w", err)
+	}
+	alive := false
+	for _, c := range rows {
+		switch c.id {
+		case r.ConnectorID:
+			alive = !c.dead && c.incarnation == r.Incarnation
+		case v.owner.ConnectorID:
+			if !c.dead {
+				return fmt.Errorf("%w: owned by a connector that is not dead", ErrNotTakeable)
+			}
+		}
+	}
+	if !alive {
+		return errors.Join(ErrIncarnation, ErrFenced)
+	}
+	return nil
+}
+
+func scanBool(row scanner) (b bool, err error) {
+	err = row.Scan(&b)
+	return b, err
+}
