@@ -96,7 +96,7 @@ func (s *Server) getQueueAttributes(_ context.Context, _ string, in attributesIn
 	s.tidy(q, now)
 	visible, hidden := q.count(now)
 	all := q.settings.report()
-	all["QueueArn"] = arn(q.name)
+	all["QueueArn"] = ARN(q.name)
 	all["CreatedTimestamp"] = strconv.FormatInt(q.created.Unix(), 10)
 	all["LastModifiedTimestamp"] = strconv.FormatInt(q.modified.Unix(), 10)
 	all["ApproximateNumberOfMessages"] = strconv.Itoa(visible)

@@ -100,7 +100,7 @@ func (s *settings) setRedrive(value string, queues map[string]*queue) *apiError 
 	switch {
 	case err != nil || limit < 1 || limit > 1000:
 		return fail("InvalidParameterValue", "Value %s for parameter RedrivePolicy is invalid. Reason: Invalid value for maxReceiveCount.", value)
-	case queues[name] == nil || policy.Target != arn(name):
+	case queues[name] == nil || policy.Target != ARN(name):
 		return fail("InvalidParameterValue", "Value %s for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist.", value)
 	}
 	s.redrive, s.deadLetter, s.maxReceives = value, name, int(limit)
@@ -125,4 +125,5 @@ func (s *settings) report() map[string]string {
 	return all
 }
 
-func arn(name string) string { return "arn:aws:sqs:" + region + ":" + account + ":" + name }
+// ARN is the Amazon resource name of a queue here, as redrive policies want it.
+func ARN(name string) string { return "arn:aws:sqs:" + region + ":" + account + ":" + name }

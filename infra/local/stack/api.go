@@ -1,0 +1,157 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cloudsession/infra/local/gateway"
+	"cloudsession/infra/local/lambdaemu"
+	"cloudsession/infra/local/sqsemu"
+	"cloudsession/shared/command"
+)
+
+// deadLetters is the emulator's stand-in for the template's dead-letter queue.
+const deadLetters = "cloudsession-dead.fifo"
+
+// startQueue starts the SQS emulator, or takes the service that
+// AWS_ENDPOINT_URL_SQS names, and settles what all processes are told.
+func (s *Stack) startQueue(ctx context.Context) error {
+	passed := s.pass("AWS_ENDPOINT_URL_SQS", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+		"AWS_SESSION_TOKEN", "QUEUE_DEAD_LETTER_ARN", "LOG_LEVEL", "LOG_FORMAT", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+	s.shared = environment{"LOG_FORMAT": "text"}.merge(s.db.environment(), passed)
+	if passed["AWS_ENDPOINT_URL_SQS"] != "" {
+		return nil
+	}
+	s.queue = new(sqsemu.Server)
+	if _, err := s.queue.Listen(ctx, "127.0.0.1:0"); err != nil {
+		s.queue = nil
+		return err
+	}
+	q, err := command.NewSQS(command.SQSConfig{Endpoint: s.queue.URL()})
+	if err != nil {
+		return err
+	}
+	if _, err := q.Create(ctx, deadLetters); err != nil {
+		return fmt.Errorf("make the dead-letter queue: %w", err)
+	}
+	// The emulator looks at no key, but somebody's real ones have no place here.
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"} {
+		delete(s.shared, name)
+	}
+	s.shared["AWS_ENDPOINT_URL_SQS"], s.shared["AWS_REGION"] = s.queue.URL(), "us-east-1"
+	s.shared["QUEUE_DEAD_LETTER_ARN"] = sqsemu.ARN(deadLetters)
+	return nil
+}
+
+// functionEnv is the functions' whole configuration: the secret that opens
+// sessions is not part of it.
+func (s *Stack) functionEnv() environment {
+	if keys := s.pass("JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE"); keys["JWT_JWKS_URL"] != "" {
+		return s.shared.merge(keys)
+	}
+	return s.shared.merge(environment{jwtSecret: s.secrets[jwtSecret]})
+}
+
+func (s *Stack) startAPI(ctx context.Context) error {
+	routes, err := gateway.ReadTemplate(filepath.Join(s.root, "template.yaml"))
+	if err != nil {
+		return err
+	}
+	o := lambdaemu.Options{Out: s.out}
+	env := append(s.functionEnv().list(), s.options.FunctionEnv...)
+	for _, r := range functions(routes) {
+		f := lambdaemu.Function{Name: r.Function, Binary: bootstrap(s.root, r.Function), Env: env, Timeout: r.Timeout}
+		if err := built(f.Binary); err != nil {
+			return err
+		}
+		o.Functions = append(o.Functions, f)
+	}
+	if s.host, err = lambdaemu.New(o); err != nil {
+		return err
+	}
+	return s.listen(ctx, gateway.New(gateway.Options{
+		Routes: routes, Log: s.logger().With("part", "gateway"),
+		Invoke: func(ctx context.Context, function string, event []byte) ([]byte, error) {
+			r, err := s.host.Invoke(ctx, function, event)
+			return r.Payload, err
+		},
+	}))
+}
+
+func (s *Stack) listen(ctx context.Context, h http.Handler) error {
+	addr := s.options.APIAddr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program listens on %s: stop it or choose another port with PORT", addr)
+	} else if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	s.apiURL = "http://" + l.Addr().String()
+	api := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s.api = api
+	s.served.Go(func() {
+		if err := api.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			panic("serve the API: " + err.Error()) // the listener is ours alone
+		}
+	})
+	return nil
+}
+
+// checkAPI asks once for the list of sessions: gateway, a function and the
+// database answer, or the stack is not started.
+func (s *Stack) checkAPI(ctx context.Context) (err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.apiURL+"/cloud/sessions?limit=1", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask the API: %w", err)
+	}
+	want := http.StatusUnauthorized // all that can be had without a token
+	if token, err := s.Token(); err == nil {
+		req.Header.Set("Authorization", "Bearer "+token)
+		want = http.StatusOK
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the API: %w", err)
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if resp.StatusCode != want {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // only for the error's text
+		return fmt.Errorf("ask the API for sessions: %s %s\n%s", resp.Status, text, s.out.String())
+	}
+	return nil
+}
+
+// runFile is there while a stack runs: all that other commands need to use it.
+const runFile = "run.env"
+
+// NoteRun writes the folder's run.env (0600): the environment of a connector,
+// and API_URL, for commands beside this process and for Running.
+func (s *Stack) NoteRun(c *Connector) error {
+	e := environment{"API_URL": s.apiURL}.merge(s.functionEnv())
+	if c != nil {
+		e = e.merge(c.env)
+	}
+	if err := s.lock.Note(fmt.Sprintf("process %d, API on %s", os.Getpid(), s.apiURL)); err != nil {
+		return err
+	}
+	return e.write(filepath.Join(s.options.Dir, runFile), "The system that runs now. Removed when it stops.")
+}
+
+func (s *Stack) forgetRun() error {
+	if err := os.Remove(filepath.Join(s.options.Dir, runFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", runFile, err)
+	}
+	return nil
+}
