@@ -271,11 +271,28 @@ func (w *world) waitText(p *watest.Phone, text string) watest.Received {
 	return r
 }
 
+// wait asks again and again until a condition holds.
 func (w *world) wait(what string, condition func() bool) {
 	w.t.Helper()
-	if err := w.service.Wait(testContext(w.t), condition); err != nil {
-		w.t.Fatalf("%s: %v", what, err)
+	deadline := time.After(patience)
+	for !condition() {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-deadline:
+			w.t.Fatalf("%s: not in time", what)
+		}
 	}
+}
+
+// lostBy counts the messages accepted for a phone that it has not shown.
+func (w *world) lostBy(p *watest.Phone) int {
+	n := 0
+	for _, lost := range w.service.Lost() {
+		if lost.Device == p.LID() {
+			n++
+		}
+	}
+	return n
 }
 
 // copyFile copies the file of a client that is closed.

@@ -153,13 +153,14 @@ type delivery struct {
 // that is given up half way may have reached the service.
 func (s *Session) deliver(send inbox.Send) *delivery {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if d := s.deliveries[send.ID]; d != nil {
+		s.mu.Unlock()
 		return d
 	}
 	d := &delivery{done: make(chan struct{})}
 	if s.ctx.Err() != nil || !s.sends.enter() {
-		d.err = &UnfinishedError{ID: send.ID, Err: ErrStopped}
+		s.mu.Unlock()
+		d.err = s.giveUp(send, send.Attempts > 0, ErrStopped)
 		close(d.done)
 		return d
 	}
@@ -172,6 +173,7 @@ func (s *Session) deliver(send inbox.Send) *delivery {
 		s.mu.Unlock()
 		close(d.done)
 	})
+	s.mu.Unlock()
 	return d
 }
 
