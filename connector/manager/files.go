@@ -29,6 +29,9 @@ type sessionFiles struct {
 	sessionID string
 }
 
+// errDamaged: current.json is there and says nothing usable.
+var errDamaged = errors.New("current.json is damaged")
+
 // current names the adopted session file.
 type current struct {
 	SessionID string `json:"session_id"`
@@ -72,10 +75,10 @@ func (s sessionFiles) adopted() (path string, ok bool, err error) {
 	}
 	var c current
 	if err := json.Unmarshal(data, &c); err != nil {
-		return "", false, fmt.Errorf("parse current.json: %w", err)
+		return "", false, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if c.SessionID != s.sessionID {
-		return "", false, fmt.Errorf("session folder %s belongs to another session", filepath.Base(s.dir))
+		return "", false, fmt.Errorf("%w: it names another session", errDamaged)
 	}
 	path = filepath.Join(s.dir, filepath.Base(c.File))
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {

@@ -33,6 +33,8 @@ var (
 	ErrElsewhere = errors.New("session is held by another connector")
 	// ErrPaired: pairing was asked for a session that is already linked.
 	ErrPaired = errors.New("session is already linked to a phone")
+	// ErrFull: this connector holds as many sessions as it may.
+	ErrFull = errors.New("connector is full")
 	// ErrClosing: the connector is stopping.
 	ErrClosing = errors.New("connector is stopping")
 )
@@ -162,12 +164,14 @@ func (m *Manager) compare(ctx context.Context) error {
 // take (O3), a few at a time and in random order.
 func (m *Manager) sweep(ctx context.Context) error {
 	const atOnce = 20
-	ids, err := m.opt.Store.Takeable(ctx, m.opt.Lease.ConnectorID(), m.opt.Lease.Incarnation(), atOnce)
+	// Those held already come first in the answer.
+	owners, err := m.opt.Store.Takeable(ctx, m.opt.Lease.ConnectorID(), m.count()+atOnce)
 	if err != nil {
 		return err
 	}
-	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
-	for _, id := range ids {
+	rand.Shuffle(len(owners), func(i, j int) { owners[i], owners[j] = owners[j], owners[i] })
+	for _, o := range owners {
+		id := o.SessionID
 		if m.count() >= m.opt.Capacity {
 			return nil
 		}

@@ -43,6 +43,9 @@ func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error)
 	if s.current() != nil {
 		return s, nil
 	}
+	if m.count() >= m.opt.Capacity {
+		return nil, ErrFull
+	}
 	err = m.openLocked(ctx, s, openRequest{reason: reason, byCommand: reason != reasonSweep})
 	if err != nil {
 		s.failed(time.Now())
@@ -127,13 +130,20 @@ func (p *prior) close() error {
 func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
 	p := &prior{}
 	var err error
-	if p.high, err = ownership.LoadHighWater(s.files.highWaterPath()); err != nil {
+	if p.high, err = ownership.LoadHighWater(s.files.highWaterPath()); errors.Is(err, ownership.ErrDamagedMark) {
+		s.log.Warn("the start will be safe", "error", err)
+		p.high = ownership.Unknown
+	} else if err != nil {
 		return nil, err
 	}
 	if p.boot, err = capture.BootID(); err != nil {
 		return nil, err
 	}
 	path, ok, err := s.files.adopted()
+	if errors.Is(err, errDamaged) {
+		s.log.Warn("local session file set aside", "error", err)
+		return p, s.files.setAside()
+	}
 	if err != nil || !ok {
 		return p, err
 	}

@@ -91,6 +91,8 @@ func (m *Manager) replaced(s *session, o *opened) {
 // StateContested: another client keeps connecting with the same keys.
 const StateContested whatsapp.State = "contested"
 
+var errContested = errors.New("another client keeps connecting with this session's keys")
+
 // contestedAfter is how many replacements without a quiet time in between make
 // a session contested.
 const contestedAfter = 4

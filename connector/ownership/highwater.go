@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 )
 
@@ -23,6 +24,13 @@ type highWaterJSON struct {
 	Tag   string `json:"tag"`
 }
 
+// ErrDamagedMark is returned by LoadHighWater for a file that is no mark.
+var ErrDamagedMark = errors.New("high-water mark is damaged")
+
+// Unknown is the mark to judge by when the real one is damaged: beyond every
+// log, so that no seal is believed.
+var Unknown = HighWater{Epoch: math.MaxUint64}
+
 // LoadHighWater reads the mark at path; the zero mark if there is none yet. A
 // file that can't be read or parsed is an error: treating it as "nothing seen"
 // would let stale state pass as exact.
@@ -36,21 +44,22 @@ func LoadHighWater(path string) (HighWater, error) {
 	}
 	var j highWaterJSON
 	if err := json.Unmarshal(data, &j); err != nil {
-		return HighWater{}, fmt.Errorf("parse high-water mark: %w", err)
+		return HighWater{}, fmt.Errorf("%w: %w", ErrDamagedMark, err)
 	}
 	h := HighWater{Epoch: j.Epoch, Seq: j.Seq}
 	tag, err := hex.DecodeString(j.Tag)
 	if err != nil || len(tag) != len(h.Tag) {
-		return HighWater{}, errors.New("parse high-water mark: the tag is not 32 bytes of hex")
+		return HighWater{}, fmt.Errorf("%w: the tag is not 32 bytes of hex", ErrDamagedMark)
 	}
 	copy(h.Tag[:], tag)
 	return h, nil
 }
 
-// Raise stores h at path if it lies beyond what is stored there.
+// Raise stores h at path if it lies beyond what is stored there, or if that is
+// damaged.
 func (h HighWater) Raise(path string) error {
 	old, err := LoadHighWater(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDamagedMark) {
 		return err
 	}
 	if h.Epoch < old.Epoch || h.Epoch == old.Epoch && h.Seq <= old.Seq {

@@ -160,7 +160,13 @@ func TestHighWaterOnlyRises(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadHighWater(path); err == nil {
-		t.Error("a damaged mark read as nothing seen")
+	if _, err := LoadHighWater(path); !errors.Is(err, ErrDamagedMark) {
+		t.Errorf("a damaged mark: got %v, want ErrDamagedMark", err)
+	}
+	if err := (HighWater{Epoch: 3}).Raise(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadHighWater(path); err != nil || got.Epoch != 3 {
+		t.Errorf("after replacing a damaged mark: %+v, %v", got, err)
 	}
 }

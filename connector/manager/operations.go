@@ -1,0 +1,179 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+)
+
+// Sync makes everything that is dirty now durable in TiDB (P8). A session whose
+// cloud copy was deleted gets a new one.
+func (m *Manager) Sync(ctx context.Context, id string) error {
+	s, err := m.entry(id)
+	if err != nil {
+		return err
+	}
+	o := s.current()
+	if o == nil || o.fresh.Load() {
+		return ErrNotOpen
+	}
+	if o.rep.Err() != nil || o.local.Load() {
+		if o, err = m.backUpAgain(ctx, s, o); err != nil {
+			return err
+		}
+	}
+	return o.rep.Flush(ctx)
+}
+
+// backUpAgain takes a new epoch without a parent for a session whose cloud copy
+// was deleted (O10); its log begins with a base.
+func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*opened, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cur := s.current(); cur != o || cur == nil {
+		if cur == nil {
+			return nil, ErrNotOpen
+		}
+		return cur, nil // somebody else did it meanwhile
+	}
+	owner, err := m.opt.Store.Owner(ctx, s.id)
+	if err != nil {
+		return nil, fmt.Errorf("read owner of session: %w", err)
+	}
+	if owner.Epoch != o.taken.Epoch || owner.Backup != cloudstore.BackupOff {
+		return nil, fmt.Errorf("sync: %w", ErrElsewhere)
+	}
+	state, err := o.file.State(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read session file: %w", err)
+	}
+	o.rep.Close()
+	taken, err := m.take(ctx, s, &prior{}, openRequest{reason: "sync after delete", again: true})
+	if err != nil {
+		return nil, err
+	}
+	rep, err := m.opt.Replicator.Attach(ctx, o.file, replicate.Term{
+		SessionID: s.id, Epoch: taken.Epoch, Start: replicate.StartNew, Salt: state.Salt,
+		Backup: cloudstore.BackupFull, BootID: state.BootID,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("attach replication: %w", err)
+	}
+	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep}
+	s.setCurrent(next)
+	rep.Changed()
+	m.watch(s, next)
+	s.log.Info("session is backed up again", "epoch", taken.Epoch)
+	return next, nil
+}
+
+// Restore brings the session back from the cloud on this connector. One that is
+// open here is closed exactly and loaded again, which is what the specification
+// calls a reload.
+func (m *Manager) Restore(ctx context.Context, id string) error {
+	s, err := m.entry(id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.current(); o != nil {
+		if o.local.Load() || o.fresh.Load() {
+			return ErrNoSession // it is here, but nothing of it is in the cloud
+		}
+		if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
+			s.log.Warn("session not closed exactly before the reload", "error", err)
+		}
+	}
+	if err := m.openLocked(ctx, s, openRequest{reason: "restore", byCommand: true}); err != nil {
+		return err
+	}
+	s.succeeded()
+	return m.waitConnected(ctx, s)
+}
+
+// restoreCommand carries out a restore, here or on the connector it names: a
+// session that is open here is then closed exactly and reserved for that one,
+// whose sweep opens it.
+func (m *Manager) restoreCommand(ctx context.Context, c cloudstore.Command) error {
+	var args struct {
+		Connector string `json:"connector"`
+	}
+	if len(c.Args) > 0 {
+		if err := json.Unmarshal(c.Args, &args); err != nil {
+			return fmt.Errorf("read arguments of command: %w", err)
+		}
+	}
+	if args.Connector == "" || args.Connector == m.opt.Lease.ConnectorID() {
+		return m.Restore(ctx, c.SessionID)
+	}
+	return m.handOver(ctx, c.SessionID, args.Connector)
+}
+
+// handOver closes a session exactly, reserves it for another connector and
+// waits until that one has it.
+func (m *Manager) handOver(ctx context.Context, id, target string) error {
+	s, err := m.entry(id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.current() != nil {
+		err = m.closeLocked(ctx, s, release{reserveFor: target, wanted: cloudstore.WantedOpen})
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		owner, err := m.opt.Store.Owner(ctx, id)
+		if err != nil {
+			return fmt.Errorf("read owner of session: %w", err)
+		}
+		if owner.ConnectorID == target && whatsapp.State(owner.State).Live() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for connector %s to open the session: %w", target, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// connectPatience is how long a restore waits to see the session connect. When
+// the service is slow the session is restored all the same; its status says so.
+const connectPatience = 10 * time.Second
+
+// waitConnected returns nil once the session is live or its patience is over,
+// and whatsapp.ErrLoggedOut if the phone has unlinked the device meanwhile.
+func (m *Manager) waitConnected(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		switch state, detail := s.stateNow(); {
+		case state.Live():
+			return nil
+		case state == whatsapp.StateLoggedOut:
+			return whatsapp.ErrLoggedOut
+		case state.Final():
+			return fmt.Errorf("session is %s: %s", state, detail)
+		case state == StateContested:
+			return errContested
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

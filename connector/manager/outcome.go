@@ -1,0 +1,51 @@
+package manager
+
+import (
+	"context"
+	"errors"
+
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/sessionlog"
+)
+
+// outcomes says which code a failed command gets in its row; functions/api turns
+// codes into statuses. The text is for operators reading the table, and names
+// no internals.
+var outcomes = []struct {
+	err  error
+	code string
+	text string
+}{
+	{ErrNoSession, "session_not_found", "not found in the cloud"},
+	{ErrNotOpen, "session_not_open", "not open on this connector"},
+	{ErrFull, "no_capacity", "this connector is full"},
+	{ErrElsewhere, "owned_elsewhere", "held by another connector"},
+	{replicate.ErrFenced, "owned_elsewhere", "held by another connector"},
+	{replicate.ErrBackupOff, "backup_off", "backup is off for this session"},
+	{whatsapp.ErrLoggedOut, "logged_out", "unlinked by the phone: pair it again"},
+	{errContested, "contested", "another client uses the same keys"},
+	{sessionlog.ErrMissing, "damaged", "the log in the cloud has a gap"},
+	{sessionlog.ErrReordered, "damaged", "the log in the cloud is out of order"},
+	{sessionlog.ErrRepeated, "damaged", "the log in the cloud repeats a row"},
+	{sessionlog.ErrSwapped, "damaged", "the log in the cloud holds another session's row"},
+	{sessionlog.ErrTampered, "damaged", "a row of the log in the cloud was changed"},
+	{sessionlog.ErrNoBase, "damaged", "the log in the cloud has no complete base"},
+}
+
+// outcomeOf gives an error the code and the text that go into the command's row.
+func outcomeOf(err error) (code, text string) {
+	if err == nil {
+		return "", ""
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.err) {
+			return o.code, o.text
+		}
+	}
+	if cloudstore.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
+		return "unavailable", "the database could not be reached in time"
+	}
+	return "failed", "the connector's log says why"
+}
