@@ -101,7 +101,7 @@ func (h *Handler) create(r *request, kind string, args any, to cloudstore.Connec
 	c, created, err := h.commands.CreateCommand(ctx, cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: r.sessionID, Kind: kind, Args: raw,
 		State: cloudstore.CommandQueued, ConnectorID: to.ID,
-		RequestedBy: clip(r.caller.Subject), RequestID: r.id,
+		RequestedBy: r.caller.Subject, RequestID: r.id,
 		CreatedAt: now, Deadline: now.Add(CommandLifetime),
 	})
 	if err == nil {
@@ -109,13 +109,6 @@ func (h *Handler) create(r *request, kind string, args any, to cloudstore.Connec
 			"session", r.sessionID, "connector", to.ID, "created", created)
 	}
 	return c, err
-}
-
-// clip cuts a text from a token to what the commands table holds.
-func clip(s string) string {
-	const most = 64 // characters
-	runes := []rune(s)
-	return string(runes[:min(len(runes), most)])
 }
 
 // knock tells the connector about the command. An earlier request's command is
