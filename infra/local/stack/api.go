@@ -1,13 +1,13 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -60,7 +60,7 @@ func (s *Stack) functionEnv() environment {
 	return s.shared.merge(environment{jwtSecret: s.secrets[jwtSecret]})
 }
 
-func (s *Stack) startAPI(ctx context.Context) error {
+func (s *Stack) startAPI(context.Context) error {
 	routes, err := gateway.ReadTemplate(filepath.Join(s.root, "template.yaml"))
 	if err != nil {
 		return err
@@ -77,41 +77,38 @@ func (s *Stack) startAPI(ctx context.Context) error {
 	if s.host, err = lambdaemu.New(o); err != nil {
 		return err
 	}
-	return s.listen(ctx, gateway.New(gateway.Options{
+	api := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: gateway.New(gateway.Options{
 		Routes: routes, Log: s.logger().With("part", "gateway"),
 		Invoke: func(ctx context.Context, function string, event []byte) ([]byte, error) {
 			r, err := s.host.Invoke(ctx, function, event)
 			return r.Payload, err
 		},
-	}))
-}
-
-func (s *Stack) listen(ctx context.Context, h http.Handler) error {
-	addr := s.options.APIAddr
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another program listens on %s: stop it or choose another port with PORT", addr)
-	} else if err != nil {
-		return fmt.Errorf("listen for the API: %w", err)
-	}
-	s.apiURL = "http://" + l.Addr().String()
-	api := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	})}
 	s.api = api
 	s.served.Go(func() {
-		if err := api.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := api.Serve(s.socket); !errors.Is(err, http.ErrServerClosed) {
 			panic("serve the API: " + err.Error()) // the listener is ours alone
 		}
 	})
 	return nil
 }
 
+// listen takes the API's port first of all: that it is another's is known at once.
+func (s *Stack) listen(ctx context.Context) (err error) {
+	addr := cmp.Or(s.options.APIAddr, "127.0.0.1:0")
+	s.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program listens on %s: stop it, or choose another port with PORT", addr)
+	} else if err != nil {
+		return fmt.Errorf("listen for the API: %w", err)
+	}
+	return nil
+}
+
 // checkAPI asks once for the list of sessions: gateway, a function and the
 // database answer, or the stack is not started.
 func (s *Stack) checkAPI(ctx context.Context) (err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.apiURL+"/cloud/sessions?limit=1", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL()+"/cloud/sessions?limit=1", http.NoBody)
 	if err != nil {
 		return fmt.Errorf("ask the API: %w", err)
 	}
@@ -129,29 +126,6 @@ func (s *Stack) checkAPI(ctx context.Context) (err error) {
 	if resp.StatusCode != want {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // only for the error's text
 		return fmt.Errorf("ask the API for sessions: %s %s\n%s", resp.Status, text, s.out.String())
-	}
-	return nil
-}
-
-// runFile is there while a stack runs: all that other commands need to use it.
-const runFile = "run.env"
-
-// NoteRun writes the folder's run.env (0600): the environment of a connector,
-// and API_URL, for commands beside this process and for Running.
-func (s *Stack) NoteRun(c *Connector) error {
-	e := environment{"API_URL": s.apiURL}.merge(s.functionEnv())
-	if c != nil {
-		e = e.merge(c.env)
-	}
-	if err := s.lock.Note(fmt.Sprintf("process %d, API on %s", os.Getpid(), s.apiURL)); err != nil {
-		return err
-	}
-	return e.write(filepath.Join(s.options.Dir, runFile), "The system that runs now. Removed when it stops.")
-}
-
-func (s *Stack) forgetRun() error {
-	if err := os.Remove(filepath.Join(s.options.Dir, runFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove %s: %w", runFile, err)
 	}
 	return nil
 }

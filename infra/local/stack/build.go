@@ -65,7 +65,7 @@ func BuildPrograms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(root, ".build"), 0o755); err != nil { //nolint:gosec // what is built is no secret
+	if err := os.MkdirAll(filepath.Join(root, ".build"), 0o755); err != nil {
 		return fmt.Errorf("create folder for programs: %w", err)
 	}
 	unlock, err := flock.Wait(filepath.Join(root, ".build", "programs.lock"))
@@ -87,7 +87,7 @@ func BuildPrograms(ctx context.Context) error {
 }
 
 func goTool(ctx context.Context, root string, args []string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // names from our own template
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var output bytes.Buffer

@@ -61,7 +61,7 @@ func (s *Stack) LaunchConnector(o ConnectorOptions) (*Connector, error) {
 	o.DataDir = cmp.Or(o.DataDir, filepath.Join(s.options.Dir, o.ID))
 	o.ReadyTimeout = cmp.Or(o.ReadyTimeout, 30*time.Second)
 	c := &Connector{
-		options: o, binary: filepath.Join(s.root, ".build", "bin", "connector"),
+		options: o, binary: s.ConnectorBinary(),
 		env: s.connectorEnv(o), log: childproc.NewLog(tee{s.out, o.Out}),
 	}
 	if err := built(c.binary); err != nil {
@@ -101,6 +101,9 @@ func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	return s.shared.merge(passed, own, given)
 }
 
+// errExit0 stands for an end that should not have been, but without an error.
+var errExit0 = errors.New("exit status 0")
+
 // WaitReady waits until the local socket answers; an error when the process
 // ends first or ReadyTimeout passes, with what it said.
 func (c *Connector) WaitReady(ctx context.Context) error {
@@ -117,7 +120,7 @@ func (c *Connector) WaitReady(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-c.proc.Done():
-			return fmt.Errorf("start connector %s: it ended (%v)\n%s", c.options.ID, c.proc.Err(), c.Logs())
+			return fmt.Errorf("start connector %s: it ended: %w\n%s", c.options.ID, cmp.Or(c.proc.Err(), errExit0), c.Logs())
 		case <-ctx.Done():
 			return fmt.Errorf("start connector %s: its socket does not answer: %w\n%s", c.options.ID, err, c.Logs())
 		}
@@ -227,3 +230,6 @@ func (t tee) Write(b []byte) (int, error) {
 	}
 	return t.first.Write(b)
 }
+
+// ConnectorBinary is the path of the connector program.
+func (s *Stack) ConnectorBinary() string { return filepath.Join(s.root, ".build", "bin", "connector") }

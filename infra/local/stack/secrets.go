@@ -15,9 +15,9 @@ const secretsFile = "secrets.env"
 
 // The secrets a folder has of its own.
 const (
-	sessionSecret = "SESSION_ENCRYPTION_SECRET" //nolint:gosec // a name
-	jwtSecret     = "JWT_SECRET"                //nolint:gosec // a name
-	tidbPassword  = "TIDB_PASSWORD"             //nolint:gosec // a name
+	sessionSecret = "SESSION_ENCRYPTION_SECRET"
+	jwtSecret     = "JWT_SECRET"
+	tidbPassword  = "TIDB_PASSWORD"
 )
 
 // secrets reads the folder's secrets, making those that are missing.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -56,8 +57,8 @@ type Stack struct {
 	queue   *sqsemu.Server // nil: somebody else's
 	shared  environment    // what functions and connectors both get
 	host    *lambdaemu.Host
+	socket  net.Listener // the API's; api serves it
 	api     *http.Server
-	apiURL  string
 	served  sync.WaitGroup
 	out     *childproc.Log
 
@@ -87,7 +88,7 @@ func Start(ctx context.Context, o Options) (s *Stack, err error) {
 	if err := s.takeFolder(); err != nil {
 		return nil, err
 	}
-	for _, start := range []func(context.Context) error{s.startDatabase, s.startQueue, s.startAPI, s.checkAPI} {
+	for _, start := range []func(context.Context) error{s.listen, s.startDatabase, s.startQueue, s.startAPI, s.checkAPI} {
 		if err := start(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -127,7 +128,7 @@ func (s *Stack) startDatabase(ctx context.Context) (err error) {
 }
 
 // APIURL is the gateway's address, http://host:port.
-func (s *Stack) APIURL() string { return s.apiURL }
+func (s *Stack) APIURL() string { return "http://" + s.socket.Addr().String() }
 
 // Dir is the data folder, absolute.
 func (s *Stack) Dir() string { return s.options.Dir }
@@ -156,15 +157,21 @@ func (s *Stack) DatabaseEnded() <-chan struct{} {
 	return s.db.proc.Done()
 }
 
+// JWKS says that tokens come from an issuer of their own and can't be minted here.
+func (s *Stack) JWKS() bool { return s.options.Getenv("JWT_JWKS_URL") != "" }
+
 // Token mints a bearer token good for an hour, with the given scopes; none means all.
-func (s *Stack) Token(scopes ...string) (string, error) {
-	if s.options.Getenv("JWT_JWKS_URL") != "" {
+func (s *Stack) Token(scopes ...string) (string, error) { return s.TokenFor(time.Hour, scopes...) }
+
+// TokenFor is Token for another life than an hour.
+func (s *Stack) TokenFor(life time.Duration, scopes ...string) (string, error) {
+	if s.JWKS() {
 		return "", errors.New("tokens come from the issuer behind JWT_JWKS_URL")
 	}
 	if len(scopes) == 0 {
 		scopes = []string{devtoken.ScopeRead, devtoken.ScopeWrite}
 	}
-	return devtoken.Mint([]byte(s.secrets[jwtSecret]), "local", scopes, time.Hour)
+	return devtoken.Mint([]byte(s.secrets[jwtSecret]), "local", scopes, life)
 }
 
 // Close stops connectors, functions, queue and database in that order, and
@@ -177,6 +184,8 @@ func (s *Stack) Close() error {
 		if s.api.Shutdown(ctx) != nil { // requests that take longer are cut
 			errs = append(errs, s.api.Close())
 		}
+	} else if s.socket != nil {
+		errs = append(errs, s.socket.Close())
 	}
 	if s.host != nil {
 		s.host.Close()
@@ -191,7 +200,7 @@ func (s *Stack) Close() error {
 	if s.lock != nil {
 		errs = append(errs, s.forgetRun(), s.lock.Unlock())
 	}
-	s.api, s.host, s.queue, s.lock = nil, nil, nil, nil
+	s.api, s.socket, s.host, s.queue, s.lock = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"cloudsession/infra/local/stack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// response runs the program and reads what it prints.
+func response(t *testing.T, getenv func(string) string, function, event string) (status int, body string) {
+	t.Helper()
+	root, err := stack.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, log bytes.Buffer
+	if err := run(t.Context(), []string{function, filepath.Join(root, "infra", "events", event)}, getenv, &out, &log); err != nil {
+		t.Fatalf("invoke %s with %s: %v\n%s", function, event, err, &log)
+	}
+	if !strings.Contains(log.String(), "response after") {
+		t.Errorf("it says nothing of its time: %s", &log)
+	}
+	var r struct {
+		StatusCode int
+		Body       string
+	}
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	return r.StatusCode, strings.TrimSpace(r.Body)
+}
+
+func TestInvoke(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "invoke") //nolint:usetesting // t.TempDir's path is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}()
+	s, err := stack.Start(t.Context(), stack.Options{Dir: dir, Out: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	env := map[string]string{"DATA": dir}
+	getenv := func(name string) string { return env[name] }
+
+	list := filepath.Join("..", "..", "..", "events", "list.json")
+	if err := run(t.Context(), []string{"list-sessions", list}, getenv, io.Discard, io.Discard); !errors.Is(err, stack.ErrNotRunning) {
+		t.Errorf("with nothing running: %v, want ErrNotRunning", err)
+	}
+
+	c, err := s.StartConnector(t.Context(), stack.ConnectorOptions{ID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.NoteRun(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		function, event string
+		status          int
+		body            string // its beginning
+	}{
+		{"list-sessions", "list.json", 200, `{"sessions":[]}`},
+		{"session-status", "status.json", 404, `{"error":`},
+		{"list-sessions", "no-token.json", 401, `{"error":`},
+	} {
+		if status, body := response(t, getenv, c.function, c.event); status != c.status || !strings.HasPrefix(body, c.body) {
+			t.Errorf("%s with %s: %d %s, want %d %s…", c.function, c.event, status, body, c.status, c.body)
+		}
+	}
+
+	// A database of the environment, and a token secret made up for the call.
+	for _, v := range stack.FunctionEnv(func(name string) string { return runningEnv(t, dir)[name] }) {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
+	env["DATA"], env["JWT_SECRET"] = "/does/not/exist", ""
+	if status, body := response(t, getenv, "list-sessions", "list.json"); status != 200 || body != `{"sessions":[]}` {
+		t.Errorf("with TIDB_HOST: %d %s", status, body)
+	}
+}
+
+func runningEnv(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	e, err := stack.Running(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestMistakes(t *testing.T) {
+	if err := stack.BuildPrograms(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	notJSON := filepath.Join(t.TempDir(), "event.json")
+	if err := os.WriteFile(notJSON, []byte("Bearer ${TOKEN}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(name string) string { return map[string]string{"TIDB_HOST": "127.0.0.1"}[name] }
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"usage", nil},
+		{"usage", []string{"list-sessions"}},
+		{"not built", []string{"no-such-function", notJSON}},
+		{"no such file", []string{"list-sessions", "/does/not/exist.json"}},
+		{"not JSON", []string{"list-sessions", notJSON}},
+	} {
+		if err := run(t.Context(), c.args, getenv, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.args, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cloudsession/infra/local/stack"
+)
+
+// TestMain makes this test binary the program itself when RUN_AS_PROGRAM is set.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_AS_PROGRAM") == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, nil, os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Println("run:", err)
+		os.Exit(1)
+	}
+}
+
+// folder is a data folder with a path short enough for a socket.
+func folder(t *testing.T) string {
+	t.Helper()
+	if err := stack.Build(t.Context(), t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "run") //nolint:usetesting // t.TempDir's path is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// program starts `make run` on dir as a process and waits for its welcome.
+func program(t *testing.T, dir string) (cmd *exec.Cmd, url, token string, rest *bufio.Reader) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = []string{"RUN_AS_PROGRAM=1", "DATA=" + dir, "PORT=0", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // ended already is fine
+	rest = bufio.NewReader(out)
+	var said strings.Builder
+	for {
+		line, err := rest.ReadString('\n')
+		said.WriteString(line)
+		if err != nil {
+			t.Fatalf("it ended: %v\n%s", cmd.Wait(), &said)
+		}
+		if _, after, ok := strings.Cut(line, "API    "); ok {
+			url = strings.TrimSpace(after)
+		}
+		if _, after, ok := strings.Cut(line, "export TOKEN="); ok {
+			token = strings.TrimSpace(after)
+		}
+		if strings.HasSuffix(line, "/sync\n") {
+			return cmd, url, token, rest
+		}
+	}
+}
+
+func sessions(t *testing.T, url, token string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/cloud/sessions", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return resp.Status + " " + strings.TrimSpace(string(body))
+}
+
+const noSessions = `200 OK {"sessions":[]}`
+
+// TestRun: the welcome's URL and token work, a second one on the folder is
+// refused, Ctrl-C leaves nothing behind, and a second start finds the first
+// one's secrets.
+func TestRun(t *testing.T) {
+	dir := folder(t)
+	cmd, url, token, rest := program(t, dir)
+	if got := sessions(t, url, token); got != noSessions {
+		t.Errorf("sessions: %s", got)
+	}
+	used := listeners(t, dir)
+
+	getenv := func(name string) string { return map[string]string{"DATA": dir, "PORT": "0"}[name] }
+	err := run(t.Context(), nil, getenv, io.Discard, io.Discard)
+	if !errors.Is(err, stack.ErrInUse) || !strings.Contains(err.Error(), url) {
+		t.Errorf("a second one on the folder: %v", err)
+	}
+
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(rest)
+	if err := errors.Join(err, cmd.Wait()); err != nil || !strings.Contains(string(said), "stopped; the data is in "+dir) {
+		t.Errorf("after Ctrl-C: %v\n%s", err, said)
+	}
+	nothingListens(t, used)
+
+	cmd, url, _, rest = program(t, dir)
+	if got := sessions(t, url, token); got != noSessions {
+		t.Errorf("sessions of the second start, with the first one's token: %s", got)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(rest)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKilled: kill -9 leaves nothing behind either, and the next start works.
+func TestKilled(t *testing.T) {
+	dir := folder(t)
+	cmd, _, _, _ := program(t, dir)
+	used := listeners(t, dir)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("a killed process ended well")
+	}
+	nothingListens(t, used)
+	if _, err := stack.Running(dir); !errors.Is(err, stack.ErrNotRunning) {
+		t.Errorf("running after kill -9: %v", err)
+	}
+	cmd, url, token, rest := program(t, dir)
+	if got := sessions(t, url, token); got != noSessions {
+		t.Errorf("sessions after kill -9 and another start: %s", got)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_, err := io.ReadAll(rest)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
+// listeners are the addresses of the running system's processes; each must
+// accept a connection.
+func listeners(t *testing.T, dir string) [][2]string {
+	t.Helper()
+	e, err := stack.Running(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := [][2]string{
+		{"tcp", strings.TrimPrefix(e["API_URL"], "http://")},
+		{"tcp", net.JoinHostPort(e["TIDB_HOST"], e["TIDB_PORT"])},
+		{"tcp", strings.TrimPrefix(e["AWS_ENDPOINT_URL_SQS"], "http://")},
+		{"unix", filepath.Join(e["DATA_DIR"], "connector.sock")},
+	}
+	for _, l := range all {
+		if !listens(t, l) {
+			t.Errorf("nobody listens on %s", l)
+		}
+	}
+	return all
+}
+
+func listens(t *testing.T, address [2]string) bool {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), address[0], address[1])
+	if err != nil {
+		return false
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	return true
+}
+
+// nothingListens waits until nobody listens: a child of a killed process is
+// killed a moment later.
+func nothingListens(t *testing.T, addresses [][2]string) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for _, a := range addresses {
+		for listens(t, a) {
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatalf("somebody still listens on %s", a)
+			}
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	busy, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = busy.Close() }()
+	_, port, err := net.SplitHostPort(busy.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		port, want string
+		args       []string
+	}{
+		{"http", "PORT", nil},
+		{"65536", "PORT", nil},
+		{"-1", "PORT", nil},
+		{port, "another program listens on 127.0.0.1:" + port, nil},
+		{"0", "no arguments", []string{"--port"}},
+	} {
+		getenv := func(name string) string { return map[string]string{"PORT": c.port, "DATA": t.TempDir()}[name] }
+		if err := run(t.Context(), c.args, getenv, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("PORT=%s %v: %v, want %q", c.port, c.args, err, c.want)
+		}
+	}
+}
