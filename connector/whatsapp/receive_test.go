@@ -24,11 +24,12 @@ func textEvent(w *world, text string) *events.Message {
 }
 
 func TestFailedHandlerGetsMessageAgain(t *testing.T) {
+	const precious = "precious " + plantedMarker
 	for _, test := range []struct {
 		name string
 		fail func() error
 	}{
-		{"panic", func() error { panic("a marker that must not be logged") }},
+		{"panic", func() error { panic(plantedMarker) }},
 		{"error", func() error { return errors.New("inbox is broken") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -36,17 +37,17 @@ func TestFailedHandlerGetsMessageAgain(t *testing.T) {
 			c := w.pairQR()
 			var failures atomic.Int32
 			c.testMessage = func(evt *events.Message) error {
-				if evt.Message.GetConversation() == "precious" && failures.Add(1) <= 2 {
+				if evt.Message.GetConversation() == precious && failures.Add(1) <= 2 {
 					return test.fail()
 				}
 				return nil
 			}
-			w.sendText(w.other, w.own.PN(), "precious")
-			c.awaitMessage("precious")
+			w.sendText(w.other, w.own.PN(), precious)
+			c.awaitMessage(precious)
 			if n := failures.Load(); n != 3 {
 				t.Errorf("the message came %d times", n)
 			}
-			if n := c.times("precious"); n != 1 {
+			if n := c.times(precious); n != 1 {
 				t.Errorf("stored %d times", n)
 			}
 			w.sendText(w.other, w.own.PN(), "next")
@@ -91,7 +92,10 @@ func TestRedeliveryIsOneMessage(t *testing.T) {
 	w.wait("dropped receipt", func() bool { return rule.Hits() > 0 })
 	rule.Remove()
 	w.service.Faults().Cut(&device)
-	w.wait("empty queue", func() bool { info := w.service.Device(device); return info.Logins == 2 && info.Active && info.Queued == 0 })
+	w.wait("empty queue", func() bool {
+		info := w.service.Device(device)
+		return info.Logins == 2 && info.Active && info.Queued == 0
+	})
 	w.sendText(w.other, w.own.PN(), "new")
 	c.awaitMessage("new")
 	if n := c.times("again and again"); n != 1 {

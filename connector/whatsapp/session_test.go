@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/watest"
@@ -71,6 +73,7 @@ func TestPairByCode(t *testing.T) {
 	for e := range events {
 		kinds = append(kinds, e.Kind)
 		if e.Kind == PairCode {
+			c.shown = append(c.shown, e.Text)
 			if _, err := w.own.EnterCode(testContext(t), e.Text); err != nil {
 				t.Fatal(err)
 			}
@@ -128,6 +131,36 @@ func TestPairCancelled(t *testing.T) {
 	}
 	if state, _ := c.State(); state != StateUnpaired || c.Paired() {
 		t.Errorf("state %q, paired %v after a cancelled pairing", state, c.Paired())
+	}
+}
+
+// Whether the phone wants a passkey is for the phone to say: the notification goes through whatsmeow as it comes from
+// the service.
+func TestPairPasskeyIsRefused(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(filepath.Join(t.TempDir(), "session.db"))
+	events, err := c.Pair(testContext(t), PairRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last PairEvent
+	for e := range events {
+		if last = e; e.Kind == PairQR {
+			c.cli.DangerousInternals().HandlePasskeyNotification(c.ctx, &waBinary.Node{
+				Tag:   "notification",
+				Attrs: waBinary.Attrs{"type": "passkey_prologue_request", "from": types.ServerJID, "id": "1"},
+				Content: []waBinary.Node{{
+					Tag: "passkey_request_options", Content: []byte(`{"challenge":"AAAA","rpId":"whatsapp.com","timeout":60000}`),
+				}},
+			})
+		}
+	}
+	if last.Kind != PairPasskey || !strings.Contains(last.Text, "passkey") {
+		t.Errorf("pairing ended with %+v", last)
+	}
+	w.wait("socket closed", func() bool { return !c.cli.IsConnected() })
+	if c.Paired() || c.count("whatsmeow_device") != 0 {
+		t.Error("a device is left behind")
 	}
 }
 
