@@ -148,7 +148,8 @@ func eachRecord(ctx context.Context, tx *sql.Tx, p sessionlog.Push,
 		}
 		t := &p.Tables[r.Table]
 		if prepared[r.Table] == nil {
-			if prepared[r.Table], err = tx.PrepareContext(ctx, statement(t)); err != nil {
+			prepared[r.Table], err = tx.PrepareContext(ctx, statement(t)) //nolint:sqlclosecheck // closed by the defer above
+			if err != nil {
 				return fmt.Errorf("table %s: %w", t.Name, err)
 			}
 		}

@@ -101,7 +101,7 @@ func TestDeltaNeedsAReplayedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.File.Apply(t.Context(), c.Push); err == nil {
+	if err := s.Apply(t.Context(), c.Push); err == nil {
 		t.Error("a delta was applied to a live file")
 	}
 	fresh := open(t, "", Options{})

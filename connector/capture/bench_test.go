@@ -41,7 +41,11 @@ func BenchmarkWritePlain(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close()
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
 	benchWrites(b, db, benchOps(b, db))
 }
 

@@ -63,7 +63,7 @@ func TestPushesBesideWriters(t *testing.T) {
 	var writers sync.WaitGroup
 	failed := make(chan error, 3)
 	for w := range 3 {
-		ops := newOps(t, s.File, n+uint64(w)+1)
+		ops := s.ops.Beside(n + uint64(w) + 1)
 		writers.Go(func() {
 			for range 120 {
 				if _, err := ops.Step(t.Context()); err != nil {

@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -22,33 +23,26 @@ func (f *File) Check(ctx context.Context) error {
 }
 
 func checkForeignKeys(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, `SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 1`)
+	var child, parent string
+	var n int
+	err := tx.QueryRowContext(ctx,
+		`SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 1`).Scan(&child, &parent, &n)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return scanAll(rows, func() error {
-		var child, parent string
-		var n int
-		if err := rows.Scan(&child, &parent, &n); err != nil {
-			return err
-		}
-		return fmt.Errorf("%w: %d rows of %s have no row in %s", ErrCorrupt, n, child, parent)
-	})
+	return fmt.Errorf("%w: %d rows of %s have no row in %s", ErrCorrupt, n, child, parent)
 }
 
 func checkIntegrity(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, "PRAGMA integrity_check(1)")
-	if err != nil {
+	var found string
+	if err := tx.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&found); err != nil {
 		return err
 	}
-	return scanAll(rows, func() error {
-		var found string
-		if err := rows.Scan(&found); err != nil {
-			return err
-		}
-		if found != "ok" {
-			return fmt.Errorf("%w: %s", ErrCorrupt, found)
-		}
-		return nil
-	})
+	if found != "ok" {
+		return fmt.Errorf("%w: %s", ErrCorrupt, found)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"database/sql"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,47 @@ func TestSignalComesWhenTheCommitIsVisible(t *testing.T) {
 	}
 }
 
+// The last signal comes after the commit. Without another one, what woke up
+// too early would not look again.
+func TestLastSignalSeesTheCommit(t *testing.T) {
+	var other *File
+	var seen []int
+	f := open(t, "", Options{OnCommit: func() {
+		if other == nil {
+			return
+		}
+		var count int
+		if err := other.DB().QueryRowContext(t.Context(), "SELECT count(*) FROM inbox_x").Scan(&count); err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, count)
+	}})
+	exec(t, f, "CREATE TABLE inbox_x (k INTEGER PRIMARY KEY, v)")
+	other = open(t, f.Path(), Options{})
+	exec(t, f, "INSERT INTO inbox_x VALUES (1, 1)")
+	if len(seen) == 0 || seen[len(seen)-1] != 1 {
+		t.Errorf("rows seen at each signal: %v", seen)
+	}
+	// A connection that is kept signals too.
+	kept, err := f.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen = nil
+	if _, err := kept.ExecContext(t.Context(), "INSERT INTO inbox_x VALUES (2, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) == 0 {
+		t.Error("no signal from a connection that is kept")
+	}
+	if err := kept.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if seen[len(seen)-1] != 2 {
+		t.Errorf("rows seen at each signal: %v", seen)
+	}
+}
+
 // W5: a transaction that Close finds running commits nothing.
 func TestCloseIsABarrier(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session.db")
@@ -185,17 +227,9 @@ func TestStatementInUseTwice(t *testing.T) {
 	}
 	defer func() { _ = tx.Rollback() }()
 	const query = "SELECT k FROM inbox_x ORDER BY k"
-	outer, err := tx.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sum := 0
-	err = scanAll(outer, func() error {
-		inner, err := tx.QueryContext(t.Context(), query)
-		if err != nil {
-			return err
-		}
-		return scanAll(inner, func() error {
+	err = scanAll(t.Context(), tx, query, nil, func(*sql.Rows) error {
+		return scanAll(t.Context(), tx, query, nil, func(inner *sql.Rows) error {
 			var k int
 			err := inner.Scan(&k)
 			sum += k

@@ -36,25 +36,14 @@ func rebuild(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
 // dropAll removes the captured tables, and with them their triggers, what was
 // noted about them and what was in flight.
 func dropAll(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table'")
-	if err != nil {
-		return err
-	}
-	var names []string
-	err = scanAll(rows, func() error {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		if captured(name) || name == versionTable || strings.HasPrefix(name, dirtyTable("")) {
-			names = append(names, name)
-		}
-		return nil
-	})
+	names, err := tableNames(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
+		if !captured(name) && name != versionTable && !strings.HasPrefix(name, dirtyTable("")) {
+			continue
+		}
 		if err := dropObject(ctx, tx, object{kind: "TABLE", name: name}); err != nil {
 			return err
 		}

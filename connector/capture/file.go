@@ -96,7 +96,7 @@ func prepare(abs string) error {
 		if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 			return err
 		}
-		file, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		file, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the path is the caller's to choose
 		if err != nil {
 			return err
 		}
@@ -146,8 +146,7 @@ func (f *File) Close() error {
 // corrupt adds ErrCorrupt to what SQLite says about a file that is none, or a
 // damaged one.
 func corrupt(err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)

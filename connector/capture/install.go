@@ -78,13 +78,9 @@ type object struct{ kind, name, sql string }
 
 // ownObjects reads the triggers and dirty tables that are in the file.
 func ownObjects(ctx context.Context, tx *sql.Tx) (map[string]object, error) {
-	rows, err := tx.QueryContext(ctx,
-		"SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'trigger') AND sql IS NOT NULL")
-	if err != nil {
-		return nil, err
-	}
 	have := make(map[string]object)
-	err = scanAll(rows, func() error {
+	const query = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'trigger') AND sql IS NOT NULL"
+	err := scanAll(ctx, tx, query, nil, func(rows *sql.Rows) error {
 		var o object
 		if err := rows.Scan(&o.kind, &o.name, &o.sql); err != nil {
 			return err

@@ -86,12 +86,9 @@ func readLayout(ctx context.Context, q querier) (*layout, error) {
 // readDDL collects the statements that made the captured tables and their
 // indexes, and returns the tables' names.
 func (l *layout) readDDL(ctx context.Context, q querier) (names []string, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT type, name, tbl_name, sql FROM sqlite_master
-		WHERE type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC, name`)
-	if err != nil {
-		return nil, err
-	}
-	err = scanAll(rows, func() error {
+	const query = `SELECT type, name, tbl_name, sql FROM sqlite_master
+		WHERE type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC, name`
+	err = scanAll(ctx, q, query, nil, func(rows *sql.Rows) error {
 		var kind, name, of, text string
 		if err := rows.Scan(&kind, &name, &of, &text); err != nil {
 			return err
@@ -110,31 +107,23 @@ func (l *layout) readDDL(ctx context.Context, q querier) (names []string, err er
 
 func readTable(ctx context.Context, q querier, name string) (table, error) {
 	t := table{Table: sessionlog.Table{Name: name}, rules: tableRules[name]}
-	rows, err := q.QueryContext(ctx,
-		`SELECT name, upper(type), "notnull", pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid`, name)
-	if err != nil {
-		return t, err
-	}
-	type keyColumn struct {
-		name     string
-		position int
-		nullable bool
-		integer  bool
-	}
 	var key []keyColumn
-	err = scanAll(rows, func() error {
-		var column, kind string
+	const query = `SELECT name, upper(type), "notnull", pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid`
+	err := scanAll(ctx, q, query, []any{name}, func(rows *sql.Rows) error {
+		var c keyColumn
+		var kind string
 		var notNull bool
-		var pk, hidden int
-		if err := rows.Scan(&column, &kind, &notNull, &pk, &hidden); err != nil {
+		var hidden int
+		if err := rows.Scan(&c.name, &kind, &notNull, &c.position, &hidden); err != nil {
 			return err
 		}
 		if hidden != 0 {
-			return fmt.Errorf("%w: generated column %s", ErrSchema, column)
+			return fmt.Errorf("%w: generated column %s", ErrSchema, c.name)
 		}
-		t.Columns = append(t.Columns, column)
-		if pk > 0 {
-			key = append(key, keyColumn{column, pk, !notNull, kind == "INTEGER"})
+		t.Columns = append(t.Columns, c.name)
+		c.nullable, c.integer = !notNull, kind == "INTEGER"
+		if c.position > 0 {
+			key = append(key, c)
 		}
 		return nil
 	})
@@ -144,13 +133,25 @@ func readTable(ctx context.Context, q querier, name string) (table, error) {
 	if len(key) == 0 {
 		return t, fmt.Errorf("%w: no primary key", ErrSchema)
 	}
+	t.setKey(key)
+	return t, nil
+}
+
+// keyColumn is a column of a primary key.
+type keyColumn struct {
+	name     string
+	position int // in the key, from 1
+	nullable bool
+	integer  bool // declared INTEGER, which alone makes it an alias of the rowid
+}
+
+func (t *table) setKey(key []keyColumn) {
 	slices.SortFunc(key, func(a, b keyColumn) int { return a.position - b.position })
 	t.rowid = len(key) == 1 && key[0].integer
 	for _, c := range key {
 		t.Key = append(t.Key, c.name)
 		t.nullable = append(t.nullable, c.nullable && !t.rowid)
 	}
-	return t, nil
 }
 
 // readVersion returns whatsmeow's schema version, zeros before its first Upgrade.
@@ -188,14 +189,31 @@ func (l *layout) find(name string) *table {
 	return nil
 }
 
-// scanAll calls scan for each row and closes rows.
-func scanAll(rows *sql.Rows, scan func() error) error {
+// tableNames returns the names of all tables in the file.
+func tableNames(ctx context.Context, q querier) (names []string, err error) {
+	const query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+	err = scanAll(ctx, q, query, nil, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	})
+	return names, err
+}
+
+// scanAll calls scan for each row that the query gives.
+func scanAll(ctx context.Context, q querier, query string, args []any, scan func(*sql.Rows) error) (err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		if err := scan(); err != nil {
-			return errors.Join(err, rows.Close())
+		if err := scan(rows); err != nil {
+			return err
 		}
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return rows.Err()
 }
 
 // quote makes an SQL identifier of name.

@@ -139,33 +139,22 @@ func (l *layout) checkInstalled(ctx context.Context, tx *sql.Tx) error {
 
 // anyDirty reports whether any change is noted, also in a file whose layout
 // isn't known.
-func anyDirty(ctx context.Context, tx *sql.Tx) (bool, error) {
-	names, err := dirtyTables(ctx, tx)
-	if err != nil || len(names) == 0 {
+func anyDirty(ctx context.Context, tx *sql.Tx) (dirty bool, err error) {
+	names, err := tableNames(ctx, tx)
+	if err != nil {
 		return false, err
 	}
-	var dirty bool
-	err = tx.QueryRowContext(ctx, "SELECT "+strings.Join(existsEach(names), " OR ")).Scan(&dirty)
-	return dirty, err
-}
-
-// dirtyTables returns the names of the captured tables that have a dirty table.
-func dirtyTables(ctx context.Context, q querier) (names []string, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-	if err != nil {
-		return nil, err
-	}
-	err = scanAll(rows, func() error {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
+	var noted []string // captured tables that have a dirty table
+	for _, name := range names {
 		if of, ok := strings.CutPrefix(name, dirtyTable("")); ok {
-			names = append(names, of)
+			noted = append(noted, of)
 		}
-		return nil
-	})
-	return names, err
+	}
+	if len(noted) == 0 {
+		return false, nil
+	}
+	err = tx.QueryRowContext(ctx, "SELECT "+strings.Join(existsEach(noted), " OR ")).Scan(&dirty)
+	return dirty, err
 }
 
 // existsEach returns an expression a table: whether its dirty table has a row.
@@ -204,7 +193,6 @@ func (r *reader) status(ctx context.Context, tx *sql.Tx) (status, error) {
 		device = "EXISTS (SELECT 1 FROM whatsmeow_device)"
 	}
 	columns := append([]string{"need_base", device}, existsEach(names)...)
-	//nolint:gosec // the tables' names are quoted
 	query := "SELECT " + strings.Join(columns, ", ") + " FROM " + stateTable
 	return s, tx.QueryRowContext(ctx, query).Scan(into...)
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"cloudsession/connector/capture/capturetest"
@@ -35,16 +36,17 @@ func TestEachOperationIsCaptured(t *testing.T) {
 func TestRandomOperations(t *testing.T) {
 	for range 4 {
 		n := seed(t)
-		s := newSession(t, n)
+		s, points := newSession(t, n), rand.New(rand.NewPCG(n, 1))
 		for i := range 300 {
 			if name, err := s.ops.Step(t.Context()); err != nil {
 				t.Fatalf("step %d %s: %v", i, name, err)
 			}
-			switch n % uint64(i+2) {
-			case 0, 1, 2:
+			switch points.IntN(40) {
+			case 0, 1, 2, 3:
 				s.pushDelta(t)
-			case 3:
+			case 4:
 				s.pushBase(t)
+				s.compare(t)
 			}
 		}
 		s.pushDelta(t)

@@ -19,7 +19,9 @@ var declared = []string{
 var classes = []any{
 	nil, int64(0), int64(1), int64(math.MinInt64), int64(math.MaxInt64), 0.5, -1e300, 3.0,
 	"", "text", "12", "2026-01-22 10:30:45", "2026-01-22T10:30:45Z", "true", "nul\x00inside", "bad\xffutf8", "toko ☕",
-	[]byte{}, []byte{0}, []byte("text"), []byte("2026-01-22"),
+	[]byte{},
+	[]byte{0},
+	[]byte("text"), []byte("2026-01-22"),
 }
 
 // Every storage class in every declared type comes back as it is stored.

@@ -49,6 +49,18 @@ func NewOps(ctx context.Context, db *sql.DB, seed uint64) (*Ops, error) {
 	return o, nil
 }
 
+// Beside returns another generator for the same device, for use at the same
+// time: whatsmeow numbers prekeys under a lock of the device's store.
+func (o *Ops) Beside(seed uint64) *Ops {
+	device := *o.Device
+	return &Ops{
+		Container: o.Container,
+		Device:    &device,
+		rand:      rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
+		serial:    int(seed&0xffff) << 16,
+	}
+}
+
 // Pair stores a new device.
 func (o *Ops) Pair(ctx context.Context) error {
 	o.Device = o.Container.NewDevice()
