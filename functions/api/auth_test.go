@@ -78,6 +78,7 @@ func TestTokens(t *testing.T) {
 		{"scope in other case", []string{"Bearer " + hs(jwt.MapClaims{"scope": "Sessions:Read", "exp": inAnHour()})}, 403},
 		{"scope as prefix", []string{"Bearer " + hs(jwt.MapClaims{"scope": "sessions:readall", "exp": inAnHour()})}, 403},
 		{"Node agent", []string{"Bearer " + hs(jwt.MapClaims{"user_id": 8, "role": "agent", "exp": inAnHour()})}, 403},
+		{"Node admin who asked for nothing", []string{"Bearer " + hs(jwt.MapClaims{"role": "admin", "scope": "", "exp": inAnHour()})}, 403},
 		{"Node admin who asked for less", []string{"Bearer " + hs(jwt.MapClaims{"role": "admin", "scope": "openid", "exp": inAnHour()})}, 403},
 	}
 	w := newWorld(t)

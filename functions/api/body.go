@@ -14,9 +14,6 @@ import (
 // readBody reads the request's body, whatever the route: nothing larger than
 // MaxBody is ever held, and a broken body is the caller's mistake.
 func readBody(w http.ResponseWriter, r *request) error {
-	if r.ContentLength > MaxBody {
-		return bodyTooLarge
-	}
 	if r.Body == nil {
 		return nil
 	}
