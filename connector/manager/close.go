@@ -8,6 +8,8 @@ import (
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/ownership"
+	"cloudsession/connector/replicate"
+	"cloudsession/shared/cloudstore"
 )
 
 const (
@@ -43,7 +45,11 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		// Nothing is pushed and so nothing can be sealed: the file is the only copy.
 		return o.shutReplication()
 	}
-	if err := m.seal(ctx, s, o); err != nil {
+	err := m.seal(ctx, s, o)
+	if errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrBackupOff) {
+		return errors.Join(m.settleFenced(ctx, s, o), o.shutReplication())
+	}
+	if err != nil {
 		return errors.Join(err, o.shutReplication())
 	}
 	if err := o.shutReplication(); err != nil {
@@ -62,6 +68,27 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	}
 	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
 	return nil
+}
+
+// settleFenced ends a term whose log refused the seal. If only the cloud copy was
+// deleted the file stays: it is the only one there is (O10). Else the session is
+// somebody else's.
+func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened) error {
+	owner, err := m.opt.Store.Owner(ctx, s.id)
+	if err != nil {
+		return fmt.Errorf("read owner of session: %w", err)
+	}
+	if m.deleted(owner, o) {
+		s.log.Info("session closed; it is not in the cloud")
+		return nil
+	}
+	s.log.Warn("session lost: its file is set aside", "reason", "another connector took it", "epoch", o.taken.Epoch)
+	return s.files.setAside()
+}
+
+// deleted reports whether the owner row says that this term's copy was deleted.
+func (m *Manager) deleted(owner cloudstore.Owner, o *opened) bool {
+	return owner.Epoch == o.taken.Epoch && owner.ConnectorID == m.opt.Lease.ConnectorID() && owner.Backup == cloudstore.BackupOff
 }
 
 // seal pushes what is left and seals the log. Closing the file first is the

@@ -213,20 +213,19 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		}
 		return replicate.StartNew, nil
 	}
-	if p.file != nil && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode) {
-		return replicate.StartOwnFile, nil
-	}
-	if !parent.HasLog && !parent.HasCredentials {
-		return "", ErrNoSession
-	}
 	exact, err := replicate.JudgeExact(m.opt.Keys, parent, replicate.HighWater(p.high))
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("judge the seal: %w", err)
-	}
-	if exact {
+	case exact: // before own-file: a sealed file is never opened again, even by its owner (O6)
 		return replicate.StartExact, nil
+	case p.file != nil && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
+		return replicate.StartOwnFile, nil
+	case !parent.HasLog && !parent.HasCredentials:
+		return "", ErrNoSession
+	default:
+		return replicate.StartSafe, nil
 	}
-	return replicate.StartSafe, nil
 }
 
 // build makes the file of a term ready to connect: resumed, restored or new;
@@ -310,7 +309,7 @@ func fillFromCredentials(ctx context.Context, f *capture.File, credentials []byt
 // prepare opens the file for whatsmeow and attaches replication to it.
 func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term replicate.Term, restored replicate.Restored) (err error) {
 	o.wa, err = whatsapp.Open(ctx, whatsapp.Config{
-		SessionID: s.id, File: o.file, Endpoint: m.opt.Endpoint, Log: s.log, DeviceName: m.opt.DeviceName,
+		SessionID: s.id, File: o.file, Endpoint: m.opt.Endpoint, Log: m.log, DeviceName: m.opt.DeviceName,
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 	})

@@ -136,8 +136,7 @@ func (m *Manager) fenced(s *session, o *opened) {
 	for attempt := 0; ; attempt++ {
 		owner, err := m.opt.Store.Owner(m.life, s.id)
 		if err == nil {
-			mine := owner.Epoch == o.taken.Epoch && owner.ConnectorID == m.opt.Lease.ConnectorID()
-			if mine && owner.Backup == cloudstore.BackupOff {
+			if m.deleted(owner, o) {
 				o.local.Store(true)
 				s.log.Info("cloud copy was deleted: the session goes on locally, a sync makes a new copy")
 				return
