@@ -14,6 +14,10 @@ type bytesIn []byte
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (b *bytesIn) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		*b = nil
+		return nil
+	}
 	if len(data) > 0 && data[0] == '"' {
 		return b.text(data)
 	}
