@@ -195,7 +195,7 @@ func (p *pairing) handle(ctx context.Context, m mail) (end PairEvent, ended, aga
 	case mailPasskey:
 		return PairEvent{Kind: PairPasskey, Text: passkeyText, Err: m.err}, true, false
 	case mailFinal:
-		p.s.finish(m.state, m.detail, m.err)
+		p.s.conclude(m.state, m.detail, m.err)
 		return PairEvent{Kind: PairFailed, Err: m.err}, true, false
 	case mailRelogin: // may come before whatsmeow says that the device is linked
 		p.relogin = true

@@ -41,7 +41,7 @@ func (s *Session) run() {
 		switch {
 		case end.kind == mailFinal:
 			s.cli.Disconnect() // after a replacement the client has to hang up
-			s.finish(end.state, end.detail, end.err)
+			s.conclude(end.state, end.detail, end.err)
 			return
 		case end.kind == mailRelogin:
 			wait.reset()
@@ -96,14 +96,16 @@ func (s *Session) attend() mail {
 		case <-login.C:
 			return mail{kind: mailDropped, detail: "the service didn't answer the login", hangUp: true}
 		case <-retry:
-			retry = s.afterLogin(&wait)
+			s.finish()
 		case <-s.mail.fresh:
 			m, ok := s.mail.take()
 			switch {
 			case !ok:
 			case m.kind == mailConnected && s.cli.IsLoggedIn():
 				login.Stop()
-				retry = s.afterLogin(&wait)
+				s.finish()
+			case m.kind == mailFinished:
+				retry = s.finished(m.err, &wait)
 			case m.kind == mailDropped && !m.hangUp && s.cli.IsConnected():
 				// whatsmeow's word about the socket before this one, late
 			case m.kind == mailDropped, m.kind == mailRelogin, m.kind == mailFinal:
@@ -113,9 +115,30 @@ func (s *Session) attend() mail {
 	}
 }
 
-// afterLogin finishes a safe start and lets messages flow. While a step doesn't work it returns when to try again.
-func (s *Session) afterLogin(wait *backoff) (retry <-chan time.Time) {
-	err := s.finishSafe()
+// finish does what a safe start has left, in the background: when the connection breaks, whatsmeow's requests go on
+// with the next one. A mailFinished tells the end.
+func (s *Session) finish() {
+	s.mu.Lock()
+	running := s.finishing
+	s.finishing = true
+	s.mu.Unlock()
+	if running {
+		return
+	}
+	s.spawn(func() {
+		err := s.finishSafe()
+		s.mu.Lock()
+		s.finishing = false
+		s.mu.Unlock()
+		s.mail.put(mail{kind: mailFinished, err: err})
+	})
+}
+
+// finished lets messages flow. While a step doesn't work it returns when to try again.
+func (s *Session) finished(err error, wait *backoff) (retry <-chan time.Time) {
+	if !s.cli.IsLoggedIn() {
+		return nil // the next login begins anew
+	}
 	var safe *SafeStartError
 	if err != nil {
 		s.log.Warn("safe start not finished, trying again", "error", scrub(err.Error()))

@@ -93,6 +93,7 @@ func TestUnfinishedSendGoesOnInTheNextSession(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // Stop waits five seconds for the answer
 			w := newWorld(t)
 			c := w.pairQR()
 			c.send(w.other.PN(), "warm up")

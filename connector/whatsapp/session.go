@@ -91,6 +91,7 @@ type Session struct {
 	ready      chan struct{} // closed while messages can flow
 	over       chan struct{} // closed once the state is final
 	safe       safeStart
+	finishing  bool // finishSafe is running
 	deliveries map[string]*delivery
 	panics     map[types.MessageID]int
 
@@ -317,8 +318,8 @@ func (s *Session) unready() {
 	}
 }
 
-// finish ends the session for good.
-func (s *Session) finish(state State, detail string, err error) {
+// conclude ends the session for good.
+func (s *Session) conclude(state State, detail string, err error) {
 	s.mu.Lock()
 	first := s.finalErr == nil
 	if first {

@@ -1,0 +1,431 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	_ "modernc.org/sqlite"
+)
+
+// clock is a clock that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+var start = time.Date(2026, 1, 22, 10, 30, 45, 0, time.UTC)
+
+func newInbox(t *testing.T) (*Inbox, *sql.DB, *clock) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "session.db")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 { // the second time it has nothing to do
+		if err := Migrate(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &clock{now: start}
+	return New(db, Options{Now: c.time}), db, c
+}
+
+const (
+	lid = "123456789@lid"
+	pn  = "6281244445555@s.whatsapp.net"
+)
+
+func text(id, body string) Message {
+	return Message{
+		Chat: lid, Sender: lid, ChatPN: pn, SenderPN: pn, ID: id, PushName: "Other", Kind: "text", Text: body,
+		SentAt: start.Add(-time.Second),
+	}
+}
+
+func add(t *testing.T, in *Inbox, m Message, want bool) {
+	t.Helper()
+	if got, err := in.Add(t.Context(), m); err != nil || got != want {
+		t.Fatalf("add %s: new %v, %v; want new %v", m.ID, got, err, want)
+	}
+}
+
+func list(t *testing.T, in *Inbox, after int64, limit int) []Message {
+	t.Helper()
+	got, err := in.List(t.Context(), after, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestAddAndList(t *testing.T) {
+	in, _, _ := newInbox(t)
+	image := text("B", "look")
+	image.Kind, image.Payload, image.FromMe = "image", []byte{0, 1, 2}, true
+	add(t, in, text("A", "one"), true)
+	add(t, in, image, true)
+	add(t, in, text("A", "one"), false)
+
+	wantA, wantB := text("A", "one"), image
+	wantA.Seq, wantA.ReceivedAt = 1, start
+	wantB.Seq, wantB.ReceivedAt = 2, start
+	got := list(t, in, 0, 10)
+	if diff := cmp.Diff([]Message{wantA, wantB}, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	if got := list(t, in, 1, 10); len(got) != 1 || got[0].ID != "B" {
+		t.Errorf("after 1: %v", got)
+	}
+	if got := list(t, in, 0, 1); len(got) != 1 || got[0].ID != "A" {
+		t.Errorf("limit 1: %v", got)
+	}
+	last, err := in.Last(t.Context(), 1)
+	if err != nil || len(last) != 1 || last[0].ID != "B" {
+		t.Errorf("last: %v, %v", last, err)
+	}
+}
+
+func TestOnceUnderAllAddresses(t *testing.T) {
+	byLID, byPN, both := text("A", "x"), text("A", "x"), text("A", "x")
+	byLID.ChatPN, byLID.SenderPN = "", ""
+	byPN.Chat, byPN.Sender = pn, pn
+	unknown := byPN
+	unknown.ChatPN, unknown.SenderPN = "", ""
+	for _, test := range []struct {
+		name          string
+		first, second Message
+		isNew         bool
+	}{
+		{"the same", both, both, false},
+		{"LID known first", both, byPN, false},
+		{"LID unknown first", byPN, both, false},
+		{"LID unknown the second time", both, unknown, false},
+		{"phone number unknown the second time", both, byLID, false},
+		{"phone number learnt meanwhile", byLID, both, false},
+		{"nothing connects them", byLID, unknown, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			in, _, _ := newInbox(t)
+			add(t, in, test.first, true)
+			add(t, in, test.second, test.isNew)
+		})
+	}
+	in, _, _ := newInbox(t)
+	add(t, in, both, true)
+	elsewhere := both
+	elsewhere.Chat, elsewhere.ChatPN = "120363000000000001@g.us", ""
+	add(t, in, elsewhere, true)
+	someone := both
+	someone.Sender, someone.SenderPN = "987654321@lid", ""
+	add(t, in, someone, true)
+}
+
+func TestAddNeedsAddresses(t *testing.T) {
+	in, _, _ := newInbox(t)
+	for _, m := range []Message{{}, {ID: "A", Chat: lid}, {ID: "A", Sender: lid}, {Chat: lid, Sender: lid}} {
+		if _, err := in.Add(t.Context(), m); err == nil {
+			t.Errorf("stored %+v", m)
+		}
+	}
+}
+
+func TestAddAtOnce(t *testing.T) {
+	in, _, _ := newInbox(t)
+	const n = 10
+	var wg sync.WaitGroup
+	news := make(chan bool, 2*n)
+	for i := range 2 * n {
+		wg.Go(func() {
+			isNew, err := in.Add(context.WithoutCancel(t.Context()), text(fmt.Sprint(i%n), "x"))
+			if err != nil {
+				t.Error(err)
+			}
+			news <- isNew
+		})
+	}
+	wg.Wait()
+	close(news)
+	count := 0
+	for isNew := range news {
+		if isNew {
+			count++
+		}
+	}
+	if got := list(t, in, 0, 100); count != n || len(got) != n {
+		t.Errorf("%d new, %d stored", count, len(got))
+	}
+}
+
+func TestWatch(t *testing.T) {
+	in, _, _ := newInbox(t)
+	added, stop := in.Watch()
+	other, stopOther := in.Watch()
+	defer stopOther()
+	add(t, in, text("A", "x"), true)
+	add(t, in, text("B", "x"), true)
+	<-added
+	<-other
+	select {
+	case <-added:
+		t.Error("two values for what one List shows")
+	default:
+	}
+	add(t, in, text("B", "x"), false)
+	select {
+	case <-added:
+		t.Error("a value for nothing new")
+	default:
+	}
+	stop()
+	add(t, in, text("C", "x"), true)
+	<-other
+	select {
+	case <-added:
+		t.Error("a value after stop")
+	default:
+	}
+}
+
+func TestPruneKeepsTheNewest(t *testing.T) {
+	in, _, now := newInbox(t)
+	add(t, in, text("A", "x"), true)
+	add(t, in, text("B", "x"), true)
+	if _, _, err := in.Reserve(t.Context(), "old", "ID1", lid, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.AddHistory(t.Context(), "H", []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	now.advance(Retention - time.Second)
+	if n, err := in.Prune(t.Context()); n != 0 || err != nil {
+		t.Fatalf("pruned %d, %v", n, err)
+	}
+	now.advance(2 * time.Second)
+	if n, err := in.Prune(t.Context()); n != 3 || err != nil {
+		t.Fatalf("pruned %d, %v", n, err)
+	}
+	if got := list(t, in, 0, 10); len(got) != 1 || got[0].ID != "B" {
+		t.Errorf("left: %v", got)
+	}
+	add(t, in, text("C", "x"), true)
+	if got := list(t, in, 2, 10); len(got) != 1 || got[0].Seq != 3 {
+		t.Errorf("the numbers start again: %v", got)
+	}
+}
+
+func TestAddPrunes(t *testing.T) {
+	in, _, now := newInbox(t)
+	add(t, in, text("A", "x"), true)
+	now.advance(Retention + time.Hour)
+	add(t, in, text("B", "x"), true) // prunes before it adds; A was the newest then
+	now.advance(pruneEvery)
+	add(t, in, text("C", "x"), true)
+	if got := list(t, in, 0, 10); len(got) != 2 || got[0].ID != "B" {
+		t.Errorf("left: %v", got)
+	}
+}
+
+func TestSkipAhead(t *testing.T) {
+	in, _, _ := newInbox(t)
+	if err := in.SkipAhead(t.Context(), 100); err != nil { // nothing was ever stored
+		t.Fatal(err)
+	}
+	add(t, in, text("A", "x"), true)
+	if err := in.SkipAhead(t.Context(), 100); err != nil {
+		t.Fatal(err)
+	}
+	add(t, in, text("B", "x"), true)
+	got := list(t, in, 0, 10)
+	if len(got) != 2 || got[1].Seq != got[0].Seq+101 {
+		t.Errorf("numbers: %v", got)
+	}
+}
+
+func TestSends(t *testing.T) {
+	in, _, now := newInbox(t)
+	ctx := t.Context()
+	s, created, err := in.Reserve(ctx, "key", "ID1", pn, "hello")
+	want := Send{Key: "key", ID: "ID1", To: pn, Text: "hello", State: SendPending, CreatedAt: start}
+	if diff := cmp.Diff(want, s); diff != "" || !created || err != nil {
+		t.Fatalf("reserve: created %v, %v (-want +got):\n%s", created, err, diff)
+	}
+	if s, created, err = in.Reserve(ctx, "key", "ID2", pn, "hello"); created || err != nil || s.ID != "ID1" {
+		t.Fatalf("the same again: %+v, created %v, %v", s, created, err)
+	}
+	for _, other := range [][2]string{{lid, "hello"}, {pn, "hello!"}} {
+		if _, _, err := in.Reserve(ctx, "key", "ID3", other[0], other[1]); !errors.Is(err, ErrKeyReused) {
+			t.Errorf("the key for %v: %v", other, err)
+		}
+	}
+	now.advance(time.Second)
+	if _, _, err := in.Reserve(ctx, "second", "ID4", pn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Attempt(ctx, "ID1"); err != nil {
+		t.Fatal(err)
+	}
+	unfinished := func() (ids []string) {
+		t.Helper()
+		sends, err := in.Unfinished(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sends {
+			ids = append(ids, s.ID)
+		}
+		return ids
+	}
+	if diff := cmp.Diff([]string{"ID1", "ID4"}, unfinished()); diff != "" {
+		t.Errorf("unfinished:\n%s", diff)
+	}
+	if err := in.Release(ctx, "ID1"); err == nil {
+		t.Error("released although it was attempted")
+	}
+	if err := in.MarkSent(ctx, "ID1", start); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.MarkFailed(ctx, "ID1", "late"); err == nil {
+		t.Error("failed after it was sent")
+	}
+	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
+		t.Fatal(err)
+	}
+	if left := unfinished(); len(left) != 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+	s, _, err = in.Reserve(ctx, "key", "ID5", pn, "hello")
+	want = Send{Key: "key", ID: "ID1", To: pn, State: SendDone, Attempts: 1, CreatedAt: start, SentAt: start}
+	if diff := cmp.Diff(want, s); diff != "" || err != nil {
+		t.Errorf("after it was sent: %v (-want +got):\n%s", err, diff)
+	}
+	s, _, err = in.Reserve(ctx, "second", "ID6", pn, "hello")
+	if err != nil || s.State != SendFailed || s.Error != "refused" || s.Text != "" {
+		t.Errorf("after it was refused: %+v, %v", s, err)
+	}
+}
+
+func TestReleaseFreesTheKey(t *testing.T) {
+	in, _, _ := newInbox(t)
+	if _, _, err := in.Reserve(t.Context(), "key", "ID1", pn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Release(t.Context(), "ID1"); err != nil {
+		t.Fatal(err)
+	}
+	if s, created, err := in.Reserve(t.Context(), "key", "ID2", pn, "other"); err != nil || !created || s.ID != "ID2" {
+		t.Errorf("%+v, created %v, %v", s, created, err)
+	}
+	for _, args := range [][3]string{{"", "ID", pn}, {"k", "", pn}, {"k", "ID", ""}} {
+		if _, _, err := in.Reserve(t.Context(), args[0], args[1], args[2], "x"); err == nil {
+			t.Errorf("reserved %v", args)
+		}
+	}
+}
+
+func TestHistory(t *testing.T) {
+	in, _, _ := newInbox(t)
+	ctx := t.Context()
+	for _, id := range []string{"A", "B", "A"} {
+		if err := in.AddHistory(ctx, id, []byte(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := in.CountHistoryAttempt(ctx, "A"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := in.PendingHistory(ctx, 10)
+	want := []History{{ID: "B", Notification: []byte("B")}, {ID: "A", Notification: []byte("A"), Attempts: 1}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("pending: %v (-want +got):\n%s", err, diff)
+	}
+	for _, id := range []string{"A", "B"} {
+		if err := in.RemoveHistory(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := in.PendingHistory(ctx, 10); len(got) != 0 || err != nil {
+		t.Errorf("pending: %v, %v", got, err)
+	}
+	if err := in.AddHistory(ctx, "", nil); err == nil {
+		t.Error("stored without an id")
+	}
+}
+
+func TestMarks(t *testing.T) {
+	in, _, _ := newInbox(t)
+	ctx := t.Context()
+	if v, ok, err := in.Mark(ctx, "m"); ok || v != "" || err != nil {
+		t.Errorf("unset: %q, %v, %v", v, ok, err)
+	}
+	for _, value := range []string{"1", ""} {
+		if err := in.SetMark(ctx, "m", value); err != nil {
+			t.Fatal(err)
+		}
+		if v, ok, err := in.Mark(ctx, "m"); !ok || v != value || err != nil {
+			t.Errorf("set to %q: %q, %v, %v", value, v, ok, err)
+		}
+	}
+	if err := in.ClearMark(ctx, "m"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := in.Mark(ctx, "m"); ok || err != nil {
+		t.Errorf("cleared: %v, %v", ok, err)
+	}
+}
+
+// A failed read is an error, never "nothing there".
+func TestClosedDatabase(t *testing.T) {
+	in, db, _ := newInbox(t)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for name, call := range map[string]func() error{
+		"Migrate":      func() error { return Migrate(ctx, db) },
+		"Add":          func() error { _, err := in.Add(ctx, text("A", "x")); return err },
+		"List":         func() error { _, err := in.List(ctx, 0, 1); return err },
+		"Last":         func() error { _, err := in.Last(ctx, 1); return err },
+		"Prune":        func() error { _, err := in.Prune(ctx); return err },
+		"SkipAhead":    func() error { return in.SkipAhead(ctx, 1) },
+		"Reserve":      func() error { _, _, err := in.Reserve(ctx, "k", "i", "t", "x"); return err },
+		"MarkSent":     func() error { return in.MarkSent(ctx, "i", start) },
+		"Unfinished":   func() error { _, err := in.Unfinished(ctx); return err },
+		"Mark":         func() error { _, _, err := in.Mark(ctx, "m"); return err },
+		"SetMark":      func() error { return in.SetMark(ctx, "m", "v") },
+		"ClearMark":    func() error { return in.ClearMark(ctx, "m") },
+		"AddHistory":   func() error { return in.AddHistory(ctx, "h", nil) },
+		"PendingHist":  func() error { _, err := in.PendingHistory(ctx, 1); return err },
+		"CountAttempt": func() error { return in.CountHistoryAttempt(ctx, "h") },
+		"RemoveHist":   func() error { return in.RemoveHistory(ctx, "h") },
+	} {
+		if err := call(); err == nil {
+			t.Errorf("%s on a closed database succeeded", name)
+		}
+	}
+}
