@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,10 +23,13 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 	if o == nil || o.fresh.Load() {
 		return ErrNotOpen
 	}
-	if o.rep.Err() != nil || o.local.Load() {
-		if o, err = m.backUpAgain(ctx, s, o); err != nil {
-			return err
-		}
+	err = o.rep.Flush(ctx)
+	if !errors.Is(err, replicate.ErrFenced) && !errors.Is(err, replicate.ErrBackupOff) {
+		return err
+	}
+	// Fenced by another connector, or by a DELETE: then a new copy is what was asked for.
+	if o, err = m.backUpAgain(ctx, s, o); err != nil {
+		return err
 	}
 	return o.rep.Flush(ctx)
 }
@@ -45,7 +49,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	if err != nil {
 		return nil, fmt.Errorf("read owner of session: %w", err)
 	}
-	if owner.Epoch != o.taken.Epoch || owner.Backup != cloudstore.BackupOff {
+	if !m.deleted(owner, o) {
 		return nil, fmt.Errorf("sync: %w", ErrElsewhere)
 	}
 	state, err := o.file.State(ctx)

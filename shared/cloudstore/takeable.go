@@ -23,7 +23,7 @@ const (
 				AND (o.reserved_for IS NULL OR o.reserved_for = ? OR o.reserved_until <= NOW(6))
 			OR o.backup <> 'off' AND o.failover = 'auto' AND o.connector_id IS NOT NULL
 				AND (c.connector_id IS NULL OR c.dead)
-		) ORDER BY o.connector_id = ? DESC, o.reserved_for = ? DESC, o.session_id LIMIT ?`
+		) ORDER BY COALESCE(o.connector_id = ?, FALSE) DESC, COALESCE(o.reserved_for = ?, FALSE) DESC, o.session_id LIMIT ?`
 )
 
 // Takeable lists sessions a sweep of this connector may try to take (O3): its
@@ -61,7 +61,8 @@ func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
 		}
 		return nil
 	}
-	if o.ReservedFor == "" || o.ReservedFor == r.ConnectorID {
+	// A reservation is a courtesy among sweeps: a person who asks goes first.
+	if o.ReservedFor == "" || o.ReservedFor == r.ConnectorID || r.ByCommand {
 		return nil
 	}
 	reserved, err := one(ctx, tx, scanBool, lockReserved, r.SessionID)

@@ -78,7 +78,7 @@ func TestRestoredSessionSaysLoggedOut(t *testing.T) {
 	s.must(again.WaitState(s.ctx, s.session, "logged_out"))
 	resp, err := world.API(s.ctx, http.MethodPost, s.path("/restore"), nil)
 	s.must(err)
-	if resp.Status != http.StatusConflict || !strings.Contains(string(resp.Body), "logged out") {
+	if resp.Status != http.StatusConflict || !strings.Contains(string(resp.Body), `"code":"logged_out"`) {
 		t.Errorf("restore of an unlinked session: %d %s", resp.Status, resp.Body)
 	}
 	if body := s.call(http.StatusOK, http.MethodGet, "/status"); !strings.Contains(body, "logged_out") {

@@ -82,6 +82,21 @@ func (r *Rig) Close() error {
 type Connector struct {
 	*stack.Connector
 	*control.Client
+	killed bool
+}
+
+// Kill9 kills the process without warning and waits until it is gone.
+func (c *Connector) Kill9() error {
+	c.killed = true
+	return c.Connector.Kill9()
+}
+
+// Stop ends the process cleanly; one that was killed needs no more.
+func (c *Connector) Stop(timeout time.Duration) error {
+	if c.killed {
+		return nil
+	}
+	return c.Connector.Stop(timeout)
 }
 
 // StartConnector starts a connector that talks to the simulated service. An
