@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -186,5 +187,40 @@ func TestKeySetBroken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server.world(t).with(token).wantProblem(t, 503, "unavailable")
 		})
+	}
+}
+
+// TestKeySetOverHTTP: the client that is used when none is given.
+func TestKeySetOverHTTP(t *testing.T) {
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	key := mustRSA(t)
+	token := sign(t, jwt.SigningMethodRS256, key, goodClaims(), "kid", "r1")
+	body, err := json.Marshal(map[string]any{"keys": []any{rsaJWK(&key.PublicKey, "r1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := w.Write(body); err != nil {
+			t.Error(err)
+		}
+	})
+	mux.Handle("/moved", http.RedirectHandler("/keys", http.StatusFound))
+	mux.Handle("/round", http.RedirectHandler("/round", http.StatusFound))
+	mux.Handle("/open", http.RedirectHandler("http://keys.example/keys", http.StatusFound))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for path, status := range map[string]int{"/keys": 200, "/moved": 200, "/round": 503, "/open": 503, "/none": 503} {
+		auth, err := api.NewAuth(api.AuthConfig{JWKSURL: server.URL + path, Issuer: "https://id.example", Audience: "sessions"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t, func(o *api.Options) { o.Auth = auth })
+		if a := w.with(token); a.status != status {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+		if strings.Contains(w.log.String(), "dial") {
+			t.Errorf("%s: went to another host: %s", path, w.log)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -246,7 +247,8 @@ func TestFaults(t *testing.T) {
 		code   string
 	}
 	faults := map[string]fault{
-		"down":   {errDown, 503, "unavailable"},
+		"slow":   {errDown, 503, "unavailable"},
+		"gone":   {fmt.Errorf("dial 10.1.2.3: %w", io.ErrUnexpectedEOF), 503, "unavailable"},
 		"broken": {errors.New("Error 1054 (42S22): Unknown column 'x' dial 10.1.2.3"), 500, "internal_error"},
 	}
 	operations := map[string][]string{
