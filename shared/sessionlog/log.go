@@ -79,7 +79,11 @@ func (l *log) addEpoch(e *EpochRows, limit uint64, newest bool) error {
 			if !newest {
 				return at(seg, fmt.Errorf("%w: the log ends here with a %s, but the next epoch follows seq %d", ErrMissing, seg.Kind, limit))
 			}
-			if seg.Seq != end+1 && seg.Kind != cloudstore.KindDeleted {
+			if seg.Kind == cloudstore.KindDeleted {
+				l.rows, l.seals, l.missing = nil, nil, nil // what is left of it counts no more
+				return nil
+			}
+			if seg.Seq != end+1 {
 				return at(seg, fmt.Errorf("%w between seq %d and the %s", ErrMissing, end, seg.Kind))
 			}
 			l.addSeal(e, seg, seg.Seq-1, newest)

@@ -282,6 +282,8 @@ def logs():
     three.push(D[2])
     damage("three salts", "salts", lambda es: None, [three])
     damage("no row", "no base", lambda es: rows(es).clear(), verify="reads")
+    gone = Epoch(3, first).push(D[1])
+    damage("deleted", "no base", lambda es: rows(es).clear(), [first, gone.terminator("deleted")], verify="reads")
     damage("only an unfinished base", "no base", lambda es: None, [Epoch(1, start="new").push(BASE, 40, 2)], verify="reads")
     damage("only deltas are left", "no base", lambda es: rows(es).pop(0) and None)
     behind = Epoch(1, start="new").push(BASE).push(D[1])
