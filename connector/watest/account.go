@@ -25,6 +25,7 @@ type account struct {
 	pushName string
 	devices  map[uint16]*device // 0 is the phone
 	next     uint16
+	passkey  bool
 	watchers map[*account]struct{} // who asked for the device list, and may have cached it
 }
 

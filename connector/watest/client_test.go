@@ -37,7 +37,6 @@ type client struct {
 	t    *testing.T
 	path string
 	db   *sql.DB
-	addr string
 
 	mu      sync.Mutex
 	events  []any
@@ -46,6 +45,18 @@ type client struct {
 
 // open opens a client over a file: a new one, or one copied from another.
 func open(t *testing.T, addr, path string) *client {
+	t.Helper()
+	c := openFile(t, path)
+	watest.Configure(c.Client, addr)
+	return c
+}
+
+func openUnconfigured(t *testing.T) *client {
+	t.Helper()
+	return openFile(t, filepath.Join(t.TempDir(), "client.db"))
+}
+
+func openFile(t *testing.T, path string) *client {
 	t.Helper()
 	ctx := testContext(t)
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate")
@@ -64,8 +75,7 @@ func open(t *testing.T, addr, path string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{Client: whatsmeow.NewClient(device, log), t: t, path: path, db: db, addr: addr, changed: make(chan struct{})}
-	watest.Configure(c.Client, addr)
+	c := &client{Client: whatsmeow.NewClient(device, log), t: t, path: path, db: db, changed: make(chan struct{})}
 	c.AddEventHandler(c.note)
 	t.Cleanup(c.close)
 	return c
@@ -150,6 +160,10 @@ func (c *client) connect() {
 	await[*events.Connected](c, "connection", nil)
 }
 
+func whatsmeowID(id types.MessageID) whatsmeow.SendRequestExtra {
+	return whatsmeow.SendRequestExtra{ID: id}
+}
+
 func (c *client) trySend(to types.JID, text string) error {
 	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: new(text)})
 	return err
@@ -168,6 +182,12 @@ func (c *client) send(to types.JID, text string) types.MessageID {
 func pairQR(t *testing.T, addr string, phone *watest.Phone) *client {
 	t.Helper()
 	c := open(t, addr, filepath.Join(t.TempDir(), phone.PN().User+".db"))
+	pair(t, c, phone)
+	return c
+}
+
+func pair(t *testing.T, c *client, phone *watest.Phone) {
+	t.Helper()
 	if err := c.Connect(); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +200,6 @@ func pairQR(t *testing.T, addr string, phone *watest.Phone) *client {
 	if *c.Store.ID != jid {
 		t.Fatalf("paired as %s, phone says %s", c.Store.ID, jid)
 	}
-	return c
 }
 
 // copyFile copies a closed client's file to a new place.

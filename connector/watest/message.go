@@ -28,21 +28,53 @@ func (s *Service) acceptLocked(from *device, n *node) []node {
 	return []node{ack}
 }
 
+func (s *Service) countAcceptedLocked(from *device, id string) {
+	if s.ledger.accept(from, id) {
+		s.counts.Accepted++
+	} else {
+		s.counts.AcceptedAgain++
+	}
+}
+
 // fanOutLocked delivers a 1:1 message: one copy for each device named.
 func (s *Service) fanOutLocked(from *device, n *node, to types.JID) int {
 	if s.accountLocked(to) == nil {
 		return 404
 	}
-	s.counts.Accepted++
-	participants := n.GetChildByTag("participants")
-	for _, copyFor := range participants.GetChildrenByTag("to") {
-		// A device that is not linked any more is passed over, as on the real
-		// service: the sender's list was old.
-		if d := s.deviceLocked(jidAttr(&copyFor, "jid")); d != nil && d != from {
-			s.deliverLocked(from, d, n, to, copyFor.GetChildren())
+	s.countAcceptedLocked(from, textAttr(n, "id"))
+	copies := s.copiesLocked(n)
+	for _, d := range copies.devices {
+		if d != from {
+			s.deliverLocked(from, d, n, to, copies.encs[d])
 		}
 	}
 	return 0
+}
+
+// copies are a message's ciphertexts by device, in the order they were named.
+type copies struct {
+	devices []*device
+	encs    map[*device][]node
+}
+
+// copiesLocked reads the participants of a message. A device that is not
+// linked any more is passed over, as on the real service: the sender's list
+// was old. Of a device named twice the last copy counts: whatsmeow names its
+// own phone twice in a chat with itself, and goes on in the last session.
+func (s *Service) copiesLocked(n *node) copies {
+	c := copies{encs: make(map[*device][]node)}
+	participants := n.GetChildByTag("participants")
+	for _, copyFor := range participants.GetChildrenByTag("to") {
+		d := s.deviceLocked(jidAttr(&copyFor, "jid"))
+		if d == nil {
+			continue
+		}
+		if c.encs[d] == nil {
+			c.devices = append(c.devices, d)
+		}
+		c.encs[d] = copyFor.GetChildren()
+	}
+	return c
 }
 
 // acceptDirectLocked delivers a message to one device: a repetition somebody
@@ -135,12 +167,8 @@ func (s *Service) acceptGroupLocked(from *device, n *node, to types.JID) int {
 		s.pushLocked(d, node{Tag: "message", Attrs: a, Content: messageContent(from, n, encs)})
 		return 0
 	}
-	s.counts.Accepted++
-	pairwise := make(map[*device][]node)
-	participants := n.GetChildByTag("participants")
-	for _, copyFor := range participants.GetChildrenByTag("to") {
-		pairwise[s.deviceLocked(jidAttr(&copyFor, "jid"))] = copyFor.GetChildren()
-	}
+	s.countAcceptedLocked(from, textAttr(n, "id"))
+	pairwise := s.copiesLocked(n).encs
 	for _, d := range g.devices() {
 		if d != from {
 			s.ledger.expect(d, from, to, textAttr(n, "id"))
@@ -171,53 +199,4 @@ func otherServerName(server string) string {
 		return "pn"
 	}
 	return "lid"
-}
-
-// receiptLocked relays a receipt and returns the ack for it.
-func (s *Service) receiptLocked(from *device, n *node) node {
-	to, participant, kind := jidAttr(n, "to"), jidAttr(n, "participant"), textAttr(n, "type")
-	from.acknowledgeLocked("message", "", n)
-	whose := to
-	if to.Server == types.GroupServer {
-		whose = participant
-	}
-	a := copyAttrs(n.Attrs, "id", "type", "recipient", "category")
-	a["t"] = now()
-	server := addressServer(whose)
-	if to.Server == types.GroupServer {
-		a["from"], a["participant"] = to, from.address(server)
-		a["participant_"+otherServerName(server)] = from.account.address(otherServer(server))
-	} else {
-		a["from"] = from.address(server)
-		a["sender_"+otherServerName(server)] = from.account.address(otherServer(server))
-	}
-	if kind == string(types.ReceiptTypeRetry) {
-		s.counts.RetryReceipts++
-	} else {
-		s.counts.Delivered += s.ledger.confirm(from, s.accountLocked(whose), textAttr(n, "id"))
-	}
-	for _, d := range s.receiptTargetsLocked(from, whose, kind) {
-		s.pushLocked(d, node{Tag: "receipt", Attrs: a, Content: n.Content})
-	}
-	s.notifyLocked()
-	ack := copyAttrs(n.Attrs, "id", "type", "participant")
-	ack["class"], ack["from"] = "receipt", to
-	return node{Tag: "ack", Attrs: ack}
-}
-
-// receiptTargetsLocked is who gets a receipt: the device it is addressed to,
-// or, addressed to an account as a whole, all of its devices. A retry receipt,
-// and one within an account, is for one device always.
-func (s *Service) receiptTargetsLocked(from *device, to types.JID, kind string) []*device {
-	a := s.accountLocked(to)
-	if a == nil {
-		return nil
-	}
-	if to.Device != 0 || kind == string(types.ReceiptTypeRetry) || a == from.account {
-		if d := a.devices[to.Device]; d != nil && d != from {
-			return []*device{d}
-		}
-		return nil
-	}
-	return a.sorted()
 }

@@ -29,6 +29,7 @@ var (
 	ErrNoCodeRequest = errors.New("no client asks to pair by code with this number")
 	ErrWrongCode     = errors.New("wrong pairing code")
 	ErrPairRefused   = errors.New("client refused to pair")
+	ErrPasskey       = errors.New("phone asks for the account's passkey first")
 )
 
 // refCount is how many QR codes a client gets to show, one after the other.
@@ -37,6 +38,7 @@ const refCount = 6
 // pairing is what a socket without a device knows of its client.
 type pairing struct {
 	refs []string
+	busy bool // a phone is linking this client, or has
 	data *waWa6.ClientPayload_DevicePairingRegistrationData
 }
 
@@ -103,14 +105,10 @@ func parseQR(text string) (ref string, noiseKey [32]byte, identity, adv []byte, 
 // link runs pair-success with a client and registers its device.
 func (s *Service) link(ctx context.Context, a *account, c *conn, advSecret []byte) (types.JID, error) {
 	data := c.pairing.data
-	s.mu.Lock()
-	id, err := a.freeDevice()
+	d, err := s.beginLink(a, c)
 	if err != nil {
-		s.mu.Unlock()
 		return types.JID{}, err
 	}
-	d := &device{account: a, id: id, noise: c.static, open: make(map[*conn]struct{})}
-	s.mu.Unlock()
 	answer, err := s.offerPairing(ctx, c, d, data.GetEIdent(), advSecret)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,14 +116,55 @@ func (s *Service) link(ctx context.Context, a *account, c *conn, advSecret []byt
 		err = d.register(data, answer)
 	}
 	if err != nil {
+		c.pairing.busy = false
 		return types.JID{}, err
 	}
-	a.devices[id] = d
+	a.devices[d.id] = d
 	s.counts.Pairings++
 	c.sendLast(node{Tag: "stream:error", Attrs: attrs{"code": "515"}})
 	s.devicesChangedLocked(a)
 	s.notifyLocked()
 	return d.address(types.DefaultUserServer), nil
+}
+
+// beginLink makes a device for a client that no other phone is linking.
+func (s *Service) beginLink(a *account, c *conn) (*device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.pairing.busy {
+		return nil, ErrQRNotLive
+	}
+	if a.passkey {
+		c.send(passkeyRequest(s.nextIDLocked()))
+		return nil, ErrPasskey
+	}
+	id, err := a.freeDevice()
+	if err != nil {
+		return nil, err
+	}
+	c.pairing.busy = true
+	return &device{account: a, id: id, noise: c.static, open: make(map[*conn]struct{})}, nil
+}
+
+// passkeyRequest asks a client for a WebAuthn assertion before it is linked.
+func passkeyRequest(id string) node {
+	options := `{"challenge":"AAECAwQFBgcICQoLDA0ODw","timeout":60000,"rpId":"whatsapp.com","allowCredentials":[],"userVerification":"required"}`
+	return node{
+		Tag: "notification",
+		Attrs: attrs{
+			"type": "passkey_prologue_request", "from": types.ServerJID, "id": id, "t": now(),
+		},
+		Content: []node{{Tag: "passkey_request_options", Content: []byte(options)}},
+	}
+}
+
+// RequirePasskey makes the account one that is protected by a passkey: clients
+// that try to link are asked for it, which no simulated phone can answer, and
+// [Phone.ScanQR] and [Phone.EnterCode] return [ErrPasskey].
+func (p *Phone) RequirePasskey(required bool) {
+	p.service.mu.Lock()
+	defer p.service.mu.Unlock()
+	p.account.passkey = required
 }
 
 // offerPairing sends pair-success and returns the client's signed identity.

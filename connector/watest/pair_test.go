@@ -118,7 +118,15 @@ func TestQRRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := await[*events.QR](c, "QR code", nil).Codes[0]
+	alice.RequirePasskey(true)
+	if _, err := alice.ScanQR(ctx, code); !errors.Is(err, watest.ErrPasskey) {
+		t.Errorf("account with a passkey: %v", err)
+	}
+	await[*events.PairPasskeyRequest](c, "passkey request", nil)
+	alice.RequirePasskey(false)
 	c.PrePairCallback = func(types.JID, string, string) bool { return false }
+	// The request made the client choose another secret, which its codes do not show.
+	code = await[*events.QR](c, "QR code", nil).Codes[0]
 	if _, err := alice.ScanQR(ctx, code); !errors.Is(err, watest.ErrPairRefused) {
 		t.Errorf("client refuses: %v", err)
 	}

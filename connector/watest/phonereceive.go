@@ -3,27 +3,19 @@ package watest
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"go.mau.fi/libsignal/groups"
-	"go.mau.fi/libsignal/keys/prekey"
 	"go.mau.fi/libsignal/protocol"
 	"go.mau.fi/libsignal/session"
 	"go.mau.fi/libsignal/signalerror"
-	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
-	"go.mau.fi/whatsmeow/proto/waWeb"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	"google.golang.org/protobuf/proto"
 )
-
-// maxRetries is how often a phone asks for the same message again.
-const maxRetries = 4
 
 // receiveMessage decrypts a message and shows it, or asks for it again.
 func (p *Phone) receiveMessage(n *node) {
@@ -221,51 +213,6 @@ func (p *Phone) sendReceipt(receipt node) {
 	s.receiptLocked(p.account.devices[0], &receipt)
 }
 
-// askAgain sends a retry receipt; from the second for a message on it carries
-// keys to open a new session with.
-func (p *Phone) askAgain(ctx context.Context, n *node, sender *device) {
-	key := sender.address(types.HiddenUserServer).String() + " " + textAttr(n, "id")
-	p.retries[key]++
-	count := p.retries[key]
-	if count > maxRetries {
-		return
-	}
-	receipt := p.receiptFor(n)
-	receipt.Attrs["type"] = string(types.ReceiptTypeRetry)
-	content := []node{
-		{Tag: "retry", Attrs: attrs{"count": strconv.Itoa(count), "id": textAttr(n, "id"), "t": textAttr(n, "t"), "v": "1"}},
-		{Tag: "registration", Content: uint32Bytes(p.signal.RegistrationID)},
-	}
-	if count > 1 {
-		// The memory store does not fail.
-		made, _ := p.keys.GenOnePreKey(ctx)
-		own := p.bundle()
-		content = append(content, node{Tag: "keys", Content: append(
-			own.common()[1:], oneTimeKey{id: made.KeyID, public: *made.Pub}.node(), own.signed.node())})
-	}
-	receipt.Content = content
-	p.sendReceipt(receipt)
-}
-
-// receiveReceipt notes a receipt and answers a request to send again.
-func (p *Phone) receiveReceipt(n *node) {
-	p.noteReceipt(n)
-	if textAttr(n, "type") != string(types.ReceiptTypeRetry) {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	asking := p.senderOf(n)
-	retry := n.GetChildByTag("retry")
-	sent, ok := p.sent[textAttr(&retry, "id")]
-	if p.silent || asking == nil || !ok {
-		return
-	}
-	// What keeps a phone from answering keeps the message from coming: the
-	// ledger shows it.
-	_ = p.repeat(context.Background(), n, asking, sent)
-}
-
 func (p *Phone) noteReceipt(n *node) {
 	r := Receipt{
 		ID: textAttr(n, "id"), From: jidAttr(n, "from"), Chat: jidAttr(n, "from").ToNonAD(), Type: types.ReceiptType(textAttr(n, "type")),
@@ -283,123 +230,4 @@ func (p *Phone) noteReceipt(n *node) {
 		p.receipts = append(p.receipts, r)
 	}
 	s.notifyLocked()
-}
-
-// repeat encrypts a message again for the one device that could not read it.
-func (p *Phone) repeat(ctx context.Context, n *node, asking *device, sent sentMessage) error {
-	message := proto.Clone(sent.message).(*waE2E.Message)
-	group := sent.to.Server == types.GroupServer
-	switch {
-	case group:
-		distribution, err := p.senderKey(ctx, sent.to)
-		if err != nil {
-			return err
-		}
-		message.SenderKeyDistributionMessage = distribution
-	case asking.account == p.account:
-		message = &waE2E.Message{DeviceSentMessage: &waE2E.DeviceSentMessage{
-			DestinationJID: new(sent.to.String()), Message: message,
-		}}
-	}
-	enc, err := p.encryptAgain(ctx, n, asking, message)
-	if err != nil {
-		return err
-	}
-	retry := n.GetChildByTag("retry")
-	enc.Attrs["count"] = textAttr(&retry, "count")
-	a := attrs{"id": textAttr(&retry, "id"), "type": "text", "to": jidAttr(n, "from")}
-	if group {
-		a["participant"] = jidAttr(n, "participant")
-	} else {
-		a["device_fanout"] = "false"
-	}
-	if recipient := jidAttr(n, "recipient"); !recipient.IsEmpty() {
-		a["recipient"] = recipient
-	}
-	return p.submit(&node{Tag: "message", Attrs: a, Content: []node{enc}})
-}
-
-func (p *Phone) encryptAgain(ctx context.Context, n *node, asking *device, message *waE2E.Message) (node, error) {
-	if sent, ok := n.GetOptionalChildByTag("keys"); ok {
-		return p.encryptWith(ctx, asking.address(types.HiddenUserServer), message, receiptBundle(n, sent, asking.id))
-	}
-	retry := n.GetChildByTag("retry")
-	count, err := strconv.Atoi(textAttr(&retry, "count"))
-	return p.encrypt(ctx, asking, message, err == nil && count > 1)
-}
-
-// receiptBundle reads the keys that came with a retry receipt.
-func receiptBundle(n *node, sent node, device uint16) *prekey.Bundle {
-	var b bundle
-	if registration := childBytes(n, "registration"); len(registration) == 4 {
-		b.registration = binary.BigEndian.Uint32(registration)
-	}
-	copy(b.identity[:], childBytes(&sent, "identity"))
-	b.setSigned(sent.GetChildByTag("skey"))
-	key, withKey := sent.GetOptionalChildByTag("key")
-	one := oneTimeKey{id: keyID(childBytes(&key, "id"))}
-	copy(one.public[:], childBytes(&key, "value"))
-	return b.preKeyBundle(device, one, withKey)
-}
-
-// answerPeer serves a linked device's requests: it sends along the messages
-// the device could not read, if the phone has them.
-func (p *Phone) answerPeer(ctx context.Context, asking *device, m *waE2E.Message, id string) {
-	request := m.GetProtocolMessage().GetPeerDataOperationRequestMessage()
-	if p.silent || request.GetPeerDataOperationRequestType() != waE2E.PeerDataOperationRequestType_PLACEHOLDER_MESSAGE_RESEND {
-		return
-	}
-	var results []*waE2E.PeerDataOperationRequestResponseMessage_PeerDataOperationResult
-	for _, wanted := range request.GetPlaceholderMessageResendRequest() {
-		raw := p.webMessage(wanted.GetMessageKey())
-		if raw == nil {
-			return
-		}
-		results = append(results, &waE2E.PeerDataOperationRequestResponseMessage_PeerDataOperationResult{
-			PlaceholderMessageResendResponse: &waE2E.PeerDataOperationRequestResponseMessage_PeerDataOperationResult_PlaceholderMessageResendResponse{
-				WebMessageInfoBytes: raw,
-			},
-		})
-	}
-	answer := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
-		Type: waE2E.ProtocolMessage_PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE.Enum(),
-		PeerDataOperationRequestResponseMessage: &waE2E.PeerDataOperationRequestResponseMessage{
-			PeerDataOperationRequestType: request.PeerDataOperationRequestType, StanzaID: new(id),
-			PeerDataOperationResult: results,
-		},
-	}}
-	enc, err := p.encrypt(ctx, asking, answer, false)
-	if err != nil {
-		return // as if the phone were away
-	}
-	// A device that is gone needs no answer.
-	_ = p.submit(&node{
-		Tag: "message",
-		Attrs: attrs{
-			"id": "3EB0" + strconv.FormatInt(time.Now().UnixNano(), 16), "type": "text", "category": "peer",
-			"to": asking.address(types.DefaultUserServer),
-		},
-		Content: []node{enc},
-	})
-}
-
-// webMessage is a message the phone showed, in the form of history.
-func (p *Phone) webMessage(key *waCommon.MessageKey) []byte {
-	s := p.service
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range p.messages {
-		if r.ID != key.GetID() {
-			continue
-		}
-		raw, err := proto.Marshal(&waWeb.WebMessageInfo{
-			Key: key, Message: r.Message, MessageTimestamp: new(uint64(r.Time.Unix())),
-			PushName: new(r.PushName), Participant: key.Participant,
-		})
-		if err != nil {
-			return nil
-		}
-		return raw
-	}
-	return nil
 }

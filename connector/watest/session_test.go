@@ -193,6 +193,13 @@ func TestFaults(t *testing.T) {
 	c := pairQR(t, addr, alice)
 	device := *c.Store.ID
 	f := s.Faults()
+	// again runs a fault that ends the connection, and waits for the next one.
+	again := func(t *testing.T, fault func()) {
+		t.Helper()
+		before := s.Device(device).Logins
+		fault()
+		waitFor(t, s, "client is back", func() bool { return s.Device(device).Logins > before && s.Device(device).Active })
+	}
 
 	t.Run("hold", func(t *testing.T) {
 		gate := f.Hold(&device, watest.ToDevice, watest.Tag("message"))
@@ -209,11 +216,11 @@ func TestFaults(t *testing.T) {
 		sendText(t, bob, alice.LID(), "lost on the way")
 		waitFor(t, s, "message is dropped", func() bool { return rule.Hits() == 1 })
 		rule.Remove()
-		c.forget()
-		if f.Cut(&device) != 1 {
-			t.Error("no socket to cut")
-		}
-		await[*events.Connected](c, "connection", nil)
+		again(t, func() {
+			if f.Cut(&device) != 1 {
+				t.Error("no socket to cut")
+			}
+		})
 		c.awaitText("lost on the way")
 	})
 	t.Run("lost ack", func(t *testing.T) {
@@ -223,7 +230,7 @@ func TestFaults(t *testing.T) {
 		waitText(t, bob, "answered late")
 		waitFor(t, s, "ack is lost", func() bool { return rule.Hits() == 1 })
 		rule.Remove()
-		f.Cut(&device) // the client sends the same frame again
+		again(t, func() { f.Cut(&device) }) // the client sends the same frame again
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -240,16 +247,15 @@ func TestFaults(t *testing.T) {
 			t.Errorf("ban %+v", ban)
 		}
 		rule.Remove()
-		c.forget()
 		c.Disconnect()
-		c.connect()
+		again(t, c.connect)
 	})
 	t.Run("stream error", func(t *testing.T) {
-		c.forget()
-		if f.StreamError(nil, "503") != 1 {
-			t.Error("no socket to end")
-		}
-		await[*events.Connected](c, "connection", nil)
+		again(t, func() {
+			if f.StreamError(nil, "503") != 1 {
+				t.Error("no socket to end")
+			}
+		})
 	})
 	for _, when := range []struct {
 		name      string

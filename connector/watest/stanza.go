@@ -24,9 +24,16 @@ func textAttr(n *node, key string) string {
 	return text
 }
 
+// bytesOf is a stanza's content; what is in the dictionary is decoded as text.
 func bytesOf(n node) []byte {
-	data, _ := n.Content.([]byte)
-	return data
+	switch content := n.Content.(type) {
+	case []byte:
+		return content
+	case string:
+		return []byte(content)
+	default:
+		return nil
+	}
 }
 
 // childBytes is the content of the first child with this tag.
