@@ -43,7 +43,7 @@ func (l *live) restart(boot string) *live {
 		l.must(err)
 		return l.resume(next.taken, path, found, 1)
 	}
-	next.ops, err = capturetest.NewOps(l.ctx(), next.file.DB(), 1)
+	next.ops, err = capturetest.NewOps(l.ctx(), next.file.DB(), next.taken.Epoch<<40)
 	l.must(err)
 	_, err = next.file.Install(l.ctx())
 	l.must(err)

@@ -251,7 +251,7 @@ func (g *rig) restored(id, start string) (cloudstore.Taken, string, Restored) {
 func (g *rig) equal(what string, want, got map[string][]string) {
 	g.Helper()
 	if d := cmp.Diff(want, got); d != "" {
-		g.Fatalf("%s: restored file differs (-was +restored):\n%s", what, d)
+		g.Fatalf("%s: restored file differs (-was +restored):\n%.4000s", what, d)
 	}
 }
 
@@ -264,7 +264,12 @@ func onBoth(t *testing.T, test func(t *testing.T, c cloud)) {
 // newTiDB returns a store on an empty database of the real engine.
 func newTiDB(t testing.TB) cloud {
 	t.Helper()
-	store, err := cloudstore.Open(tidbtest.Start(t))
+	return openTiDB(t, tidbtest.Start(t))
+}
+
+func openTiDB(t testing.TB, config cloudstore.Config) cloud {
+	t.Helper()
+	store, err := cloudstore.Open(config)
 	if err != nil {
 		t.Fatal(err)
 	}

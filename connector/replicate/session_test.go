@@ -77,7 +77,7 @@ func (g *rig) resume(taken cloudstore.Taken, path string, found Restored, seed u
 	l := &live{rig: g, id: taken.SessionID, taken: taken}
 	l.open(path)
 	var err error
-	l.ops, err = capturetest.NewOps(g.ctx(), l.file.DB(), seed)
+	l.ops, err = capturetest.NewOps(g.ctx(), l.file.DB(), seed^taken.Epoch<<40) // other data than before
 	g.must(err)
 	changed, err := l.file.Install(g.ctx())
 	g.must(err)

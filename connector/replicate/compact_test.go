@@ -1,0 +1,121 @@
+package replicate
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cloudsession/shared/cloudstore"
+)
+
+// bases counts the complete bases in the lineage that ends with epoch.
+func (g *rig) bases(id string, epoch uint64) (n int) {
+	g.Helper()
+	g.must(walk(g.ctx(), g.store, id, epoch, allRows, func(e lineageEpoch) bool {
+		n += len(e.completeBases())
+		return true
+	}))
+	return n
+}
+
+func TestCompactionAndPruning(t *testing.T) {
+	onBoth(t, func(t *testing.T, c cloud) {
+		g := newRig(t, c, func(o *Options) { o.CompactBytes, o.KeepBases = 16<<10, 3 })
+		l := g.pair("personal", 1)
+		l.flush()
+		for i := range 40 { // each delta a fifth of what is worth a base
+			l.bulk(3<<10, i%2)
+			g.must(l.repl.WaitDurable(g.limit()))
+		}
+		l.flush()
+		// Pruning follows a base by itself: wait for the last one.
+		for g.bases(l.id, 1) > 3 {
+			if t.Context().Err() != nil {
+				t.Fatal("never pruned")
+			}
+		}
+		heads := rowsOfEpoch(g, l.id, 1)
+		if first := heads[0]; first.Seq == 1 || first.Kind != cloudstore.KindBase {
+			t.Errorf("the log begins with row %d, a %s", first.Seq, first.Kind)
+		}
+		want := g.dump(l.file)
+		g.crash()
+		taken, path, found := g.restored(l.id, "")
+		g.equal("after compaction and pruning", want, g.dumpAt(path))
+		if found.Log.BaseBytes == 0 || found.Log.DeltaBytes > 4*16<<10 {
+			t.Errorf("log weighs %+v", found.Log)
+		}
+
+		// A term may prune what is older only once it has a base of its own.
+		l = g.resume(taken, path, found, 1)
+		l.flush()
+		if _, err := g.repl.prune(t.Context(), pruneJob{l.id, taken.Epoch, 1}); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.bases(l.id, taken.Epoch); n != 1 {
+			t.Errorf("%d bases left of 1", n)
+		}
+		want = g.dump(l.file)
+		_, path, _ = g.restored(l.id, "")
+		g.equal("after pruning everything before the base", want, g.dumpAt(path))
+	})
+}
+
+func TestNoPruningBeforeOwnBase(t *testing.T) {
+	g := newRig(t, newMemory())
+	l := g.pair("personal", 1)
+	for range 3 {
+		g.must(l.repl.Rebase(g.limit(), false))
+	}
+	g.must(l.handOff())
+	taken, path, found := g.restored(l.id, "")
+	l = g.resume(taken, path, found, 1)
+	l.steps(20)
+	l.flush()
+	rows, err := g.repl.prune(t.Context(), pruneJob{l.id, taken.Epoch, 1})
+	if err != nil || rows != 0 {
+		t.Errorf("pruned %d rows before the term had a base: %v", rows, err)
+	}
+}
+
+// TestOldRestorePointsGo: the smaller of so many bases and so many days.
+func TestOldRestorePointsGo(t *testing.T) {
+	for _, test := range []struct {
+		days, keep, want int
+	}{{100, 10, 4}, {100, 2, 2}, {3, 10, 2}, {0, 10, 1}} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
+			m := newMemory()
+			g := newRig(t, m, func(o *Options) {
+				o.KeepBases, o.KeepFor = 100, time.Duration(test.days)*24*time.Hour+time.Hour
+			})
+			l := g.pair("personal", 1)
+			l.flush()
+			for range 3 {
+				m.mu.Lock()
+				m.now = m.now.Add(48 * time.Hour)
+				m.mu.Unlock()
+				g.must(l.repl.Rebase(g.limit(), false))
+			}
+			if _, err := g.repl.prune(t.Context(), pruneJob{l.id, 1, test.keep}); err != nil {
+				t.Fatal(err)
+			}
+			if n := g.bases(l.id, 1); n != test.want {
+				t.Errorf("%d bases left, not %d", n, test.want)
+			}
+		})
+	}
+}
+
+func TestLongLineageGetsBase(t *testing.T) {
+	g := newRig(t, newMemory())
+	l := g.pair("personal", 1)
+	g.must(l.handOff())
+	taken, path, found := g.restored(l.id, "")
+	found.Log.Epochs = maxEpochs + 1
+	l = g.resume(taken, path, found, 1)
+	l.bulk(100, 0)
+	l.flush()
+	if heads := rowsOfEpoch(g, l.id, taken.Epoch); len(heads) == 0 || heads[0].Kind != cloudstore.KindBase {
+		t.Errorf("rows after %d epochs: %v", maxEpochs, heads)
+	}
+}
