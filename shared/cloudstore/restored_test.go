@@ -1,0 +1,67 @@
+package cloudstore_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"cloudsession/shared/cloudstore"
+)
+
+// After a restore of the database from a backup every session starts safe, on
+// the same lineage, at an epoch no process has ever had.
+func TestMarkDatabaseRestored(t *testing.T) {
+	s, config := migrated(t)
+	register(t, s, "a")
+	backedUp(t, s, "live", "a")
+	backedUp(t, s, "sealed", "a")
+	appendAll(t, s, segment("sealed", 2, 4, cloudstore.KindSeal, ""))
+	if err := s.Release(t.Context(), "sealed", 2, "", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	backedUp(t, s, "deleted", "a")
+	if err := s.DeleteSession(t.Context(), "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, rawDB(t, config), "INSERT INTO whatsapp_sessions (session_id, session_data) VALUES ('node', 'x')")
+
+	before := time.Now().Add(-time.Minute)
+	for range 2 { // interrupted or repeated, it does no harm
+		if n, err := s.MarkDatabaseRestored(t.Context()); err != nil || n != 3 {
+			t.Fatalf("marked %d, %v; want 3", n, err)
+		}
+	}
+	for _, session := range []string{"live", "sealed"} {
+		o, err := s.Owner(t.Context(), session)
+		if err != nil || o.ConnectorID != "" || o.Epoch < uint64(before.UnixMicro()) {
+			t.Errorf("%s: %+v, %v", session, o, err)
+		}
+		// What its owner still sends is fenced.
+		got, err := s.AppendSegments(t.Context(), []cloudstore.Segment{segment(session, 2, 4, cloudstore.KindDelta, "late")})
+		if err != nil || got[0] != cloudstore.Fenced {
+			t.Errorf("%s: late push: %v, %v", session, got, err)
+		}
+		r := request(session, "a")
+		r.MayCreate = false
+		judged := false
+		judge := r.Judge
+		r.Judge = func(ctx context.Context, p cloudstore.Parent) (string, error) {
+			judged = true
+			if p.Terminator != nil || p.Epoch.Epoch != o.Epoch {
+				t.Errorf("%s: the judge sees %+v", session, p)
+			}
+			return judge(ctx, p)
+		}
+		taken, err := s.Take(t.Context(), r)
+		if err != nil || !judged || taken.ParentEpoch != 2 || taken.ParentSeq != 3 || taken.Start != cloudstore.StartSafe {
+			t.Errorf("%s: taken %+v, %v", session, taken, err)
+		}
+		if _, err := s.Lineage(t.Context(), session, taken.Epoch); err != nil {
+			t.Errorf("%s: %v", session, err)
+		}
+	}
+	if o, err := s.Owner(t.Context(), "node"); !errors.Is(err, cloudstore.ErrNotFound) {
+		t.Errorf("a row nobody took: %+v, %v", o, err)
+	}
+}
