@@ -27,8 +27,12 @@ type guard struct {
 // message whose decryption was cancelled, so the error says that it was.
 type errNotStored struct{ cause error }
 
-func (e *errNotStored) Error() string        { return "storage: " + e.cause.Error() }
-func (e *errNotStored) Unwrap() error        { return e.cause }
+func (e *errNotStored) Error() string { return "storage: " + e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *errNotStored) Unwrap() error { return e.cause }
+
+// Is implements the interface of errors.Is.
 func (e *errNotStored) Is(target error) bool { return target == context.Canceled }
 
 var errFaulted = errors.New("an earlier error on this connection")
@@ -64,6 +68,7 @@ type guardedContainer struct {
 	guard *guard
 }
 
+// PutDevice implements store.DeviceContainer.
 func (c *guardedContainer) PutDevice(ctx context.Context, device *store.Device) error {
 	first := !device.Initialized
 	if err := c.inner.PutDevice(ctx, device); err != nil {
@@ -75,6 +80,7 @@ func (c *guardedContainer) PutDevice(ctx context.Context, device *store.Device) 
 	return nil
 }
 
+// DeleteDevice implements store.DeviceContainer.
 func (c *guardedContainer) DeleteDevice(ctx context.Context, device *store.Device) error {
 	if c.guard.linked.Load() {
 		return nil
@@ -89,16 +95,19 @@ type guardedLIDs struct {
 	guard *guard
 }
 
+// GetLIDForPN implements store.LIDStore.
 func (l *guardedLIDs) GetLIDForPN(ctx context.Context, pn types.JID) (types.JID, error) {
 	jid, err := l.LIDStore.GetLIDForPN(ctx, pn)
 	return jid, l.guard.check(ctx, "read address map", err)
 }
 
+// GetPNForLID implements store.LIDStore.
 func (l *guardedLIDs) GetPNForLID(ctx context.Context, lid types.JID) (types.JID, error) {
 	jid, err := l.LIDStore.GetPNForLID(ctx, lid)
 	return jid, l.guard.check(ctx, "read address map", err)
 }
 
+// PutLIDMapping implements store.LIDStore.
 func (l *guardedLIDs) PutLIDMapping(ctx context.Context, lid, pn types.JID) error {
 	return l.guard.check(ctx, "write address map", l.LIDStore.PutLIDMapping(ctx, lid, pn))
 }

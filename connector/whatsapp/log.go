@@ -30,11 +30,19 @@ type logAdapter struct {
 
 var _ waLog.Logger = (*logAdapter)(nil)
 
+// Errorf implements waLog.Logger.
 func (a *logAdapter) Errorf(msg string, args ...any) { a.out(slog.LevelError, msg, args) }
-func (a *logAdapter) Warnf(msg string, args ...any)  { a.out(slog.LevelWarn, msg, args) }
-func (a *logAdapter) Infof(msg string, args ...any)  { a.out(slog.LevelInfo, msg, args) }
+
+// Warnf implements waLog.Logger.
+func (a *logAdapter) Warnf(msg string, args ...any) { a.out(slog.LevelWarn, msg, args) }
+
+// Infof implements waLog.Logger.
+func (a *logAdapter) Infof(msg string, args ...any) { a.out(slog.LevelInfo, msg, args) }
+
+// Debugf implements waLog.Logger.
 func (a *logAdapter) Debugf(msg string, args ...any) { a.out(slog.LevelDebug, msg, args) }
 
+// Sub implements waLog.Logger.
 func (a *logAdapter) Sub(module string) waLog.Logger {
 	return &logAdapter{log: a.log, module: a.module + "/" + module, raw: a.raw}
 }
@@ -109,11 +117,20 @@ func scrub(text string) string {
 // several session states can't decrypt. What matters of them comes back as errors.
 type quietSignal struct{}
 
-func (quietSignal) Debug(string, string)   {}
-func (quietSignal) Info(string, string)    {}
+// Debug implements logger.Loggable.
+func (quietSignal) Debug(string, string) {}
+
+// Info implements logger.Loggable.
+func (quietSignal) Info(string, string) {}
+
+// Warning implements logger.Loggable.
 func (quietSignal) Warning(string, string) {}
-func (quietSignal) Error(string, string)   {}
-func (quietSignal) Configure(string)       {}
+
+// Error implements logger.Loggable.
+func (quietSignal) Error(string, string) {}
+
+// Configure implements logger.Loggable.
+func (quietSignal) Configure(string) {}
 
 var silenceSignal = sync.OnceFunc(func() {
 	var quiet logger.Loggable = quietSignal{}

@@ -24,10 +24,12 @@ type ratchetError struct{ why string }
 
 func (e *ratchetError) Error() string { return "encrypt: " + ErrRatchet.Error() + ": " + e.why }
 
+// Is implements the interface of errors.Is.
 func (e *ratchetError) Is(target error) bool {
 	return target == ErrRatchet || target == context.Canceled
 }
 
+// PutSession implements store.SessionStore.
 func (s *guardedStore) PutSession(ctx context.Context, address string, session []byte) error {
 	if isDecrypting(ctx) {
 		return s.guard.check(ctx, "write signal session", s.AllSessionSpecificStores.PutSession(ctx, address, session))
@@ -35,6 +37,7 @@ func (s *guardedStore) PutSession(ctx context.Context, address string, session [
 	return s.putEncrypted(ctx, map[string][]byte{address: session})
 }
 
+// PutManySessions implements store.SessionStore.
 func (s *guardedStore) PutManySessions(ctx context.Context, sessions map[string][]byte) error {
 	if isDecrypting(ctx) {
 		return s.guard.check(ctx, "write signal sessions", s.AllSessionSpecificStores.PutManySessions(ctx, sessions))

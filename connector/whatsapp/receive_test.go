@@ -9,14 +9,13 @@ import (
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
-	"google.golang.org/protobuf/proto"
 
 	"cloudsession/connector/watest"
 )
 
 // textEvent is a message event as whatsmeow dispatches it.
 func textEvent(w *world, text string) *events.Message {
-	m := &waE2E.Message{Conversation: proto.String(text)}
+	m := &waE2E.Message{Conversation: new(text)}
 	return &events.Message{Message: m, RawMessage: m, Info: types.MessageInfo{
 		ID: "3EB0" + text, Timestamp: time.Unix(1_700_000_000, 0),
 		MessageSource: types.MessageSource{Chat: w.other.LID(), Sender: w.other.LID(), SenderAlt: w.other.PN()},
@@ -143,8 +142,8 @@ func TestPlaceholderAnswerIsRetriedInside(t *testing.T) {
 }
 
 func TestClassify(t *testing.T) {
-	text := func(s string) *waE2E.Message { return &waE2E.Message{Conversation: proto.String(s)} }
-	keys := &waE2E.SenderKeyDistributionMessage{GroupID: proto.String("g")}
+	text := func(s string) *waE2E.Message { return &waE2E.Message{Conversation: new(s)} }
+	keys := &waE2E.SenderKeyDistributionMessage{GroupID: new("g")}
 	revoke, edit, share := waE2E.ProtocolMessage_REVOKE, waE2E.ProtocolMessage_MESSAGE_EDIT, waE2E.ProtocolMessage_APP_STATE_SYNC_KEY_SHARE
 	for _, test := range []struct {
 		name       string
@@ -154,12 +153,12 @@ func TestClassify(t *testing.T) {
 		{"nothing", nil, "", ""},
 		{"empty", &waE2E.Message{}, "", ""},
 		{"keys alone", &waE2E.Message{SenderKeyDistributionMessage: keys}, "", ""},
-		{"keys and text", &waE2E.Message{SenderKeyDistributionMessage: keys, Conversation: proto.String("a")}, "text", "a"},
+		{"keys and text", &waE2E.Message{SenderKeyDistributionMessage: keys, Conversation: new("a")}, "text", "a"},
 		{"text", text("a"), "text", "a"},
-		{"long text", &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: proto.String("b")}}, "text", "b"},
-		{"image", &waE2E.Message{ImageMessage: &waE2E.ImageMessage{Caption: proto.String("c")}}, "image", "c"},
-		{"reaction", &waE2E.Message{ReactionMessage: &waE2E.ReactionMessage{Text: proto.String("👍")}}, "reaction", "👍"},
-		{"poll", &waE2E.Message{PollCreationMessage: &waE2E.PollCreationMessage{Name: proto.String("d")}}, "other", ""},
+		{"long text", &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: new("b")}}, "text", "b"},
+		{"image", &waE2E.Message{ImageMessage: &waE2E.ImageMessage{Caption: new("c")}}, "image", "c"},
+		{"reaction", &waE2E.Message{ReactionMessage: &waE2E.ReactionMessage{Text: new("👍")}}, "reaction", "👍"},
+		{"poll", &waE2E.Message{PollCreationMessage: &waE2E.PollCreationMessage{Name: new("d")}}, "other", ""},
 		{"key share", &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{Type: &share}}, "", ""},
 		{"edit", &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{Type: &edit, EditedMessage: text("e")}}, "edit", "e"},
 	} {

@@ -20,10 +20,10 @@ func (b *backoff) next() time.Duration {
 	n := b.failures
 	b.failures++
 	if n == 0 {
-		return rand.N(200 * time.Millisecond)
+		return rand.N(200 * time.Millisecond) //nolint:gosec // jitter, not a secret
 	}
 	d := min(time.Second<<min(n-1, 10), maxBackoff)
-	return d/2 + rand.N(d/2)
+	return d/2 + rand.N(d/2) //nolint:gosec // jitter, not a secret
 }
 
 func (b *backoff) reset() { b.failures = 0 }

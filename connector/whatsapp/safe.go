@@ -221,6 +221,11 @@ func (s *Session) finishSafe() error {
 	return nil
 }
 
+// internals gives what whatsmeow does only by itself otherwise: fetching a bundle, uploading prekeys.
+func (s *Session) internals() *whatsmeow.DangerousInternalClient {
+	return s.cli.DangerousInternals() //nolint:staticcheck // deprecated only as a warning; there is no other way
+}
+
 func (s *Session) rebuildPhoneSession(ctx context.Context) error {
 	phone := s.device.GetLID().ToNonAD()
 	if phone.IsEmpty() {
@@ -231,7 +236,7 @@ func (s *Session) rebuildPhoneSession(ctx context.Context) error {
 	if err != nil || has {
 		return err // has: the phone has written first
 	}
-	bundle := s.cli.DangerousInternals().FetchPreKeysNoError(ctx, []types.JID{phone})[phone]
+	bundle := s.internals().FetchPreKeysNoError(ctx, []types.JID{phone})[phone]
 	if bundle == nil {
 		return errors.New("the service gave no keys of the own phone")
 	}
@@ -246,7 +251,7 @@ func (s *Session) uploadFreshPreKeys(ctx context.Context, above uint32) error {
 	if err != nil || enough {
 		return err
 	}
-	s.cli.DangerousInternals().UploadPreKeys(ctx, false)
+	s.internals().UploadPreKeys(ctx, false)
 	enough, err = s.freshPreKeys(ctx, above)
 	if err == nil && !enough {
 		err = errors.New("the service didn't take fresh prekeys")

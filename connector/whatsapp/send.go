@@ -13,7 +13,6 @@ import (
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
-	"google.golang.org/protobuf/proto"
 
 	"cloudsession/connector/inbox"
 )
@@ -235,8 +234,7 @@ func (s *Session) refused(send inbox.Send, cause error) error {
 
 // permanent tells whether repeating is of no use.
 func permanent(err error) bool {
-	var rejected *rejectedError
-	if errors.As(err, &rejected) {
+	if rejected, ok := errors.AsType[*rejectedError](err); ok {
 		return rejected.code < 500
 	}
 	return errors.Is(err, ErrNotOnWhatsApp) || errors.Is(err, whatsmeow.ErrNotInGroup) ||
@@ -246,7 +244,9 @@ func permanent(err error) bool {
 // rejectedError is an acknowledgement that carries an error.
 type rejectedError struct{ code int }
 
-func (e *rejectedError) Error() string        { return fmt.Sprintf("%v with code %d", ErrRejected, e.code) }
+func (e *rejectedError) Error() string { return fmt.Sprintf("%v with code %d", ErrRejected, e.code) }
+
+// Is implements the interface of errors.Is.
 func (e *rejectedError) Is(target error) bool { return target == ErrRejected }
 
 // try makes one attempt. tried is set before anything can have reached the service.
@@ -266,7 +266,7 @@ func (s *Session) try(send inbox.Send, tried *bool) (time.Time, error) {
 		return time.Time{}, err
 	}
 	*tried = true
-	message := &waE2E.Message{Conversation: proto.String(send.Text)}
+	message := &waE2E.Message{Conversation: new(send.Text)}
 	resp, err := s.cli.SendMessage(ctx, to, message, whatsmeow.SendRequestExtra{ID: send.ID, Timeout: answerTimeout})
 	if errors.Is(err, whatsmeow.ErrServerReturnedError) {
 		rejected := &rejectedError{}

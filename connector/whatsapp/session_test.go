@@ -117,6 +117,7 @@ func TestPairCancelled(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(filepath.Join(t.TempDir(), "session.db"))
 	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
 	events, err := c.Pair(ctx, PairRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +147,7 @@ func TestPairPasskeyIsRefused(t *testing.T) {
 	var last PairEvent
 	for e := range events {
 		if last = e; e.Kind == PairQR {
-			c.cli.DangerousInternals().HandlePasskeyNotification(c.ctx, &waBinary.Node{
+			c.internals().HandlePasskeyNotification(c.ctx, &waBinary.Node{
 				Tag:   "notification",
 				Attrs: waBinary.Attrs{"type": "passkey_prologue_request", "from": types.ServerJID, "id": "1"},
 				Content: []waBinary.Node{{
@@ -200,7 +201,7 @@ func TestMayConnectDelays(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
 	c.close()
-	var asked, allowed = make(chan struct{}, 16), make(chan struct{})
+	asked, allowed := make(chan struct{}, 16), make(chan struct{})
 	again := w.open(c.path, func(cfg *Config) {
 		cfg.MayConnect = func(context.Context) error {
 			asked <- struct{}{}
