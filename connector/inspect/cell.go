@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -76,8 +77,13 @@ func (c Cell) MarshalJSON() ([]byte, error) {
 		}
 		return json.Marshal(v)
 	}
-	if b, ok := v.([]byte); ok {
-		v = map[string]string{"blob": hex.EncodeToString(b)}
+	switch value := v.(type) {
+	case []byte:
+		v = map[string]string{"blob": hex.EncodeToString(value)}
+	case float64:
+		if math.IsInf(value, 0) {
+			v = fmt.Sprint(value) // JSON has no infinity
+		}
 	}
 	return json.Marshal(v)
 }
