@@ -20,30 +20,46 @@ func (r *Replicator) attach(ctx context.Context, f *capture.File, term Term) (*S
 	if term.Epoch == 0 {
 		return nil, fmt.Errorf("attach session %s: no epoch", term.SessionID)
 	}
-	state, err := f.State(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("attach session %s: %w", term.SessionID, err)
-	}
 	s := r.newSession(f, term)
-	if state.SessionID == term.SessionID && state.Epoch == term.Epoch {
+	err := r.reserve(s)
+	if err == nil {
+		if err = s.prepare(ctx); err == nil {
+			err = r.start(s)
+		}
+		if err != nil {
+			r.forget(s)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attach session %s, epoch %d: %w", term.SessionID, term.Epoch, err)
+	}
+	return s, nil
+}
+
+// prepare makes the file and s agree on the term.
+func (s *Session) prepare(ctx context.Context) error {
+	state, err := s.file.State(ctx)
+	if err != nil {
+		return err
+	}
+	if state.SessionID == s.term.SessionID && state.Epoch == s.term.Epoch {
 		err = s.continueTerm(ctx, state)
 	} else {
 		err = s.beginTerm(ctx, state)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("attach session %s, epoch %d: %w", term.SessionID, term.Epoch, err)
+		return err
 	}
-	s.urgent = true
+	if state, err = s.file.State(ctx); err != nil {
+		return err
+	}
+	s.needBase, s.urgent = state.NeedBase, true
 	s.status.Cursor = s.cursor
-	if state, err = f.State(ctx); err != nil {
-		return nil, fmt.Errorf("attach session %s: %w", term.SessionID, err)
-	}
-	s.needBase = state.NeedBase
 	if state.Dirty || state.NeedBase {
-		s.dirtySince = time.Now()
-		s.lastChange = s.dirtySince
+		s.lastChange = time.Now()
+		s.dirtySince = s.lastChange
 	}
-	return s, r.start(s)
+	return nil
 }
 
 func (r *Replicator) newSession(f *capture.File, term Term) *Session {

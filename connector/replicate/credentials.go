@@ -59,11 +59,7 @@ func (s *Session) credentialsDone(context.Context) error {
 		return s.fenced()
 	}
 	s.mu.Lock()
-	s.status.LastError = nil
 	s.status.LastDurable = time.Now()
-	if !s.credsDirty && s.push == nil {
-		s.status.Since = time.Time{}
-	}
 	s.mu.Unlock()
 	s.logSaved("credentials", int64(len(u.creds.Data)))
 	return nil
@@ -93,13 +89,8 @@ func (s *Session) checkCredentials(ctx context.Context) error {
 	s.credsDirty = s.credsDirty || sum != s.credsSum
 	s.credsSum = sum
 	s.cover()
-	for _, q := range s.covered {
-		s.synced = append(s.synced, q)
-	}
+	s.synced = append(s.synced, s.covered...)
 	s.covered = nil
-	if !s.credsDirty && s.creds == nil {
-		s.setPending(time.Time{})
-	}
 	return nil
 }
 

@@ -35,25 +35,33 @@ func maxPreKeyID(p sessionlog.Push) uint32 {
 // start adds is for it.
 func (r *restorer) strayPreKeyID(lineage []fetchedEpoch) uint32 {
 	highest := uint32(0)
+	var last [32]byte // tag of the last row that counts
 	for _, e := range lineage {
+		before := last
 		for i, row := range e.rows {
+			if row.Seq <= e.limit && row.Kind.IsData() {
+				last = row.Tag
+			}
 			if !row.Kind.IsData() || row.Part != 1 {
 				continue
 			}
 			if row.Seq <= e.limit && wholePush(e.rows[i:]) && row.Seq+uint64(row.Parts)-1 <= e.limit {
 				continue // counted
 			}
-			highest = max(highest, r.strayPush(e.rows, i))
+			highest = max(highest, r.strayPush(e.rows, i, before))
 		}
 	}
 	return highest
 }
 
-// strayPush reads what there is of the push that begins at rows[i].
-func (r *restorer) strayPush(rows []cloudstore.Segment, i int) uint32 {
+// strayPush reads what there is of the push that begins at rows[i]; before is the tag of the row that
+// the epoch chains to.
+func (r *restorer) strayPush(rows []cloudstore.Segment, i int, before [32]byte) uint32 {
 	var prev [32]byte
 	switch {
 	case rows[i].Kind == cloudstore.KindBase: // chains to nothing
+	case rows[i].Seq == 1:
+		prev = before
 	case i == 0 || rows[i-1].Seq+1 != rows[i].Seq || !rows[i-1].Kind.IsData():
 		return 0 // the row it chains to never came
 	default:

@@ -16,8 +16,7 @@ type push struct {
 	inFlight    capture.InFlight
 	bytes       int64 // sealed
 	credentials bool  // the credentials changed with it
-	since       time.Time
-	durable     bool // and not yet acknowledged in the file
+	durable     bool  // and not yet acknowledged in the file
 }
 
 // startPush reads what changed and sends it, if that is due and nothing else is under way.
@@ -58,7 +57,7 @@ func (s *Session) startPush(ctx context.Context) error {
 		s.clean()
 		return nil
 	}
-	if err := s.send(ctx, changes, since); err != nil {
+	if err := s.send(ctx, changes); err != nil {
 		s.putDirty(since)
 		s.releaseSlot()
 		return s.local("push changes", err)
@@ -104,7 +103,6 @@ func (s *Session) clean() {
 	s.urgent = false
 	s.cover()
 	s.pushed(nil)
-	s.setPending(time.Time{})
 }
 
 // nothingToPush tells everybody who waits why nothing is pushed.
@@ -116,7 +114,6 @@ func (s *Session) nothingToPush(why error) {
 		q.answer(why)
 	}
 	s.waiting = nil
-	s.setPending(time.Time{})
 }
 
 // cover moves the requests that the read just made answers from waiting to covered.
@@ -141,7 +138,7 @@ func (s *Session) pushed(p *push) {
 }
 
 // send seals changes and hands them to the lane, after noting in the file what may be in flight (P3).
-func (s *Session) send(ctx context.Context, changes capture.Changes, since time.Time) error {
+func (s *Session) send(ctx context.Context, changes capture.Changes) error {
 	plain, err := changes.Push.Marshal()
 	if err != nil {
 		return err
@@ -161,7 +158,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, since time.
 		inFlight: capture.InFlight{
 			Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
 		},
-		credentials: changes.CredentialsChanged, since: since,
+		credentials: changes.CredentialsChanged,
 	}
 	for _, seg := range segs {
 		p.inFlight.Tags = append(p.inFlight.Tags, seg.Tag)
@@ -245,10 +242,6 @@ func (s *Session) notePush(p *push) {
 	s.status.LastDurable = time.Now()
 	s.status.LastError = nil
 	s.status.Cursor = s.cursor
-	s.status.Since = time.Time{}
-	if s.credsDirty || s.creds != nil {
-		s.status.Since = p.since
-	}
 	s.mu.Unlock()
 	if p.inFlight.Base {
 		s.logSaved("base", p.bytes)
@@ -265,12 +258,19 @@ func (s *Session) logSaved(what string, bytes int64) {
 		"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", what, "bytes", bytes)
 }
 
-func (s *Session) setPending(since time.Time) {
+// notePending shows in Status whether something read from the file is not yet durable.
+func (s *Session) notePending() {
+	busy := s.push != nil && !s.push.durable || s.creds != nil || s.credsDirty || s.seal != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Since = since
-	if since.IsZero() {
-		s.status.LastError = nil
+	switch {
+	case busy && s.status.Since.IsZero():
+		s.status.Since = time.Now()
+	case !busy:
+		s.status.Since = time.Time{}
+		if s.dirtySince.IsZero() {
+			s.status.LastError = nil
+		}
 	}
 }
 

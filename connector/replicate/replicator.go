@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -176,17 +175,27 @@ func (r *Replicator) Attach(ctx context.Context, f *capture.File, term Term) (*S
 	return r.attach(ctx, f, term)
 }
 
-// start runs a session, one a session id.
-func (r *Replicator) start(s *Session) error {
+// reserve keeps the session id for s: two writers in one term would fence each other.
+func (r *Replicator) reserve(s *Session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return ErrClosed
 	}
 	if r.sessions[s.term.SessionID] != nil {
-		return fmt.Errorf("session %s is attached already", s.term.SessionID)
+		return errors.New("it is attached already")
 	}
 	r.sessions[s.term.SessionID] = s
+	return nil
+}
+
+// start runs a session that has its id reserved.
+func (r *Replicator) start(s *Session) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
 	r.tasks.Go(s.run)
 	return nil
 }

@@ -76,6 +76,13 @@ func newRig(t testing.TB, c cloud, change ...func(*Options)) *rig {
 	return g
 }
 
+// freshKeys forgets the keys derived so far.
+func (g *rig) freshKeys() {
+	var err error
+	g.keys, err = envelope.NewKeyring(secret)
+	g.must(err)
+}
+
 // crash stops pushing at once and starts a process anew.
 func (g *rig) crash() {
 	g.repl.Close()

@@ -116,6 +116,7 @@ func (s *Session) step(ctx context.Context) error {
 			return err
 		}
 	}
+	s.notePending()
 	return nil
 }
 
@@ -251,6 +252,7 @@ func (s *Session) startSeal(ctx context.Context) error {
 			q.answer(nil)
 		}
 	}
+	sealers = stillWanted(sealers)
 	s.synced = sealers
 	if len(sealers) == 0 || s.push != nil || s.seal != nil {
 		return nil
