@@ -89,11 +89,10 @@ func parse(plaintext []byte) (device, *appStateKey, error) {
 	var in plaintextIn
 	if err := json.Unmarshal(plaintext, &in); err != nil {
 		// The JSON error would quote from the text, which is secret.
-		var damaged error = ErrDamaged
 		if errors.Is(err, ErrDamaged) {
-			damaged = err
+			return device{}, nil, err
 		}
-		return device{}, nil, damaged
+		return device{}, nil, ErrDamaged
 	}
 	if in.Creds == nil || in.Timestamp == nil {
 		return device{}, nil, fmt.Errorf("%w: creds or timestamp is missing", ErrDamaged)

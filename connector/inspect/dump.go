@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"cloudsession/connector/baileys"
 	"cloudsession/shared/cloudstore"
@@ -103,18 +104,18 @@ func (r *replay) apply(p sessionlog.Push) error {
 
 // encodeKey makes a map key of a primary key that sorts numbers by value.
 func encodeKey(key []sessionlog.Value) string {
-	s := ""
-	for _, v := range key {
+	parts := make([]string, len(key))
+	for i, v := range key {
 		switch v := v.(type) {
 		case int64:
-			s += fmt.Sprintf("i%020d|", uint64(v)^1<<63)
+			parts[i] = fmt.Sprintf("i%020d", uint64(v)^1<<63)
 		case []byte:
-			s += fmt.Sprintf("x%x|", v)
+			parts[i] = fmt.Sprintf("x%x", v)
 		default:
-			s += fmt.Sprintf("%T%q|", v, fmt.Sprint(v))
+			parts[i] = fmt.Sprintf("%T%q", v, fmt.Sprint(v))
 		}
 	}
-	return s
+	return strings.Join(parts, "|")
 }
 
 func (r *replay) redacted() []Table {

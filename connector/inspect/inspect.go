@@ -29,7 +29,7 @@ type Store interface {
 	Credentials(ctx context.Context, sessionID string) (cloudstore.Credentials, error)
 }
 
-// ErrUnknownSession: the cloud has nothing under this id.
+// ErrUnknownSession means that the cloud has nothing under this id.
 var ErrUnknownSession = errors.New("no such session in the cloud")
 
 // Kinds of credentials row.
