@@ -79,7 +79,7 @@ func dsn(abs string) string {
 			"synchronous(NORMAL)",
 			"foreign_keys(1)",
 			"recursive_triggers(1)",
-			"cache_size(-512)", // KiB, a connection
+			"cache_size(-128)", // KiB, a connection
 		},
 	}
 	u := url.URL{Scheme: "file", Path: abs, RawQuery: query.Encode()}
