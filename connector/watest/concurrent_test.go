@@ -139,3 +139,33 @@ func TestClosedService(t *testing.T) {
 		t.Error("listens to the world")
 	}
 }
+
+// Phones encrypt and decrypt one at a time, so that among them nothing goes
+// wrong however much is said at once.
+func TestPhonesTalkAllAtOnce(t *testing.T) {
+	s, _ := service(t)
+	var phones []*watest.Phone
+	for i := range 4 {
+		phones = append(phones, newPhone(t, s, fmt.Sprintf("6281%07d", i), fmt.Sprintf("phone %d", i)))
+	}
+	group, err := phones[0].CreateGroup(testContext(t), phones[1].LID(), phones[2].PN(), phones[3].LID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	chats := []types.JID{group, phones[0].PN(), phones[1].LID(), phones[2].PN(), phones[3].LID()}
+	var work sync.WaitGroup
+	for i, p := range phones {
+		work.Go(func() {
+			for n := range 50 {
+				if _, err := p.SendText(testContext(t), chats[(n+i)%len(chats)], fmt.Sprintf("%d from phone %d", n, i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	expectSound(t, s)
+	if c := s.Counters(); c.RetryReceipts != 0 || c.Accepted != 200 {
+		t.Errorf("counters: %+v", c)
+	}
+}

@@ -9,7 +9,6 @@ import (
 
 	"go.mau.fi/libsignal/groups"
 	"go.mau.fi/libsignal/protocol"
-	"go.mau.fi/libsignal/session"
 	"go.mau.fi/libsignal/signalerror"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/store"
@@ -62,22 +61,13 @@ func (p *Phone) senderOf(n *node) *device {
 
 func (p *Phone) decrypt(ctx context.Context, n *node, sender *device, enc node) (*waE2E.Message, error) {
 	address := sender.address(types.HiddenUserServer).SignalAddress()
-	serializer := store.SignalProtobufSerializer
 	var padded []byte
 	var err error
 	switch kind := textAttr(&enc, "type"); kind {
 	case "skmsg":
 		padded, err = p.decryptGroup(ctx, jidAttr(n, "from"), address, bytesOf(enc))
-	case "pkmsg":
-		var m *protocol.PreKeySignalMessage
-		if m, err = protocol.NewPreKeySignalMessageFromBytes(bytesOf(enc), serializer.PreKeySignalMessage, serializer.SignalMessage); err == nil {
-			padded, err = p.cipher(address).DecryptMessage(ctx, m)
-		}
-	case "msg":
-		var m *protocol.SignalMessage
-		if m, err = protocol.NewSignalMessageFromBytes(bytesOf(enc), serializer.SignalMessage); err == nil {
-			padded, err = p.cipher(address).Decrypt(ctx, m)
-		}
+	case "pkmsg", "msg":
+		padded, err = p.decryptPairwise(ctx, address, kind, bytesOf(enc))
 	default:
 		err = fmt.Errorf("unknown kind of ciphertext %q", kind)
 	}
@@ -85,10 +75,6 @@ func (p *Phone) decrypt(ctx context.Context, n *node, sender *device, enc node) 
 		return nil, err
 	}
 	return unpad(padded)
-}
-
-func (p *Phone) cipher(address *protocol.SignalAddress) *session.Cipher {
-	return session.NewCipher(session.NewBuilderFromSignal(p.signal, address, store.SignalProtobufSerializer), address)
 }
 
 func (p *Phone) decryptGroup(ctx context.Context, group types.JID, sender *protocol.SignalAddress, ciphertext []byte) ([]byte, error) {
