@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -60,10 +61,8 @@ func permanent(err error, outcomes []Outcome) error {
 	if err == nil || IsUnavailable(err) || errors.Is(err, context.Canceled) {
 		return nil
 	}
-	for _, o := range outcomes {
-		if o == Absent {
-			return fmt.Errorf("append segments: %w", err)
-		}
+	if slices.Contains(outcomes, Absent) {
+		return fmt.Errorf("append segments: %w", err)
 	}
 	return nil
 }
@@ -98,8 +97,7 @@ func (s *Store) readTags(ctx context.Context, segs []Segment) (map[SegmentRef][3
 		found, err = collect(ctx, tx, scanTag, fmt.Sprintf(lockTags, repeat(oneRef, len(segs))), args...)
 		return err
 	})
-	var unknown *commitError
-	if err != nil && !errors.As(err, &unknown) { // there was nothing to commit
+	if _, unknown := errors.AsType[*commitError](err); err != nil && !unknown { // there was nothing to commit
 		return nil, fmt.Errorf("read tags back: %w", err)
 	}
 	tags := make(map[SegmentRef][32]byte, len(found))

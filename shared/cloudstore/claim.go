@@ -43,8 +43,7 @@ func (s *Store) ClaimCommand(ctx context.Context, id, connectorID, incarnation s
 		c, err = one(ctx, tx, scanCommand, lockCommand, id)
 		return err
 	})
-	var unknown *commitError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*commitError](err); unknown {
 		// It is ours if it was running under nobody else: the row says.
 		before := c.Attempt
 		if c, err = s.Command(ctx, id); err == nil {

@@ -95,8 +95,7 @@ func (s *Store) CreateCommand(ctx context.Context, c Command) (_ Command, create
 		})
 	}
 	err = run()
-	var unknown *commitError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*commitError](err); unknown {
 		err = run() // finds its own row, if that was committed
 		created = stored.ID == c.ID
 	}

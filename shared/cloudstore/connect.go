@@ -16,10 +16,14 @@ import (
 )
 
 // Lifetimes of pooled connections. AWS drops idle ones after 340 s whatever
-// keep-alive says, and TiDB Cloud's gateways may drop any after 30 minutes.
+// keep-alive says, and TiDB Cloud's gateways may drop any after 30 minutes. The
+// server is told to end a session that is silent for serverIdle, which must be
+// longer than connMaxIdle: a process that froze inside a transaction would
+// otherwise hold its locks, and so a session, for up to an hour.
 const (
 	connMaxLifetime = 5 * time.Minute
-	connMaxIdle     = 2 * time.Minute
+	connMaxIdle     = 20 * time.Second
+	serverIdle      = 30 * time.Second
 )
 
 // Open checks the configuration and returns a store. It never dials: the first
@@ -92,6 +96,7 @@ func driverConfig(c Config) (*mysql.Config, error) {
 		// the server's default.
 		"tidb_txn_mode":         "'pessimistic'",
 		"transaction_isolation": "'REPEATABLE-READ'",
+		"wait_timeout":          strconv.Itoa(int(serverIdle.Seconds())),
 		// Shorter than the read timeout, so that waiting for a lock is told
 		// apart from a dead connection.
 		"innodb_lock_wait_timeout": strconv.Itoa(max(1, int(d.ReadTimeout.Seconds()/2))),

@@ -95,7 +95,7 @@ func tlsServer(t *testing.T, cert tls.Certificate, version uint16) (port int, sh
 				return
 			}
 			wg.Go(func() {
-				defer c.Close()
+				defer closeQuietly(c)
 				if _, err := c.Write(greeting()); err != nil {
 					return
 				}
@@ -107,13 +107,12 @@ func tlsServer(t *testing.T, cert tls.Certificate, version uint16) (port int, sh
 					shook <- errors.New("the client did not ask for TLS")
 					return
 				}
-				//nolint:gosec // G402: the version is what is tested
 				server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version})
 				shook <- server.Handshake()
 			})
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	t.Cleanup(func() { closeQuietly(l); wg.Wait() })
 	return l.Addr().(*net.TCPAddr).Port, shook
 }
 
@@ -203,7 +202,7 @@ func TestConnectionSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := <-seen
-	for _, want := range []string{"time_zone = '+00:00'", "tidb_txn_mode = 'pessimistic'", "transaction_isolation = 'REPEATABLE-READ'", "innodb_lock_wait_timeout = 5"} {
+	for _, want := range []string{"time_zone = '+00:00'", "tidb_txn_mode = 'pessimistic'", "transaction_isolation = 'REPEATABLE-READ'", "innodb_lock_wait_timeout = 5", "wait_timeout = 30"} {
 		if !strings.Contains(set, want) {
 			t.Errorf("connections don't set %s: %q", want, set)
 		}
@@ -284,5 +283,28 @@ func TestUnavailableEverywhere(t *testing.T) {
 		} else if strings.Contains(err.Error(), config.Password) {
 			t.Errorf("%s: the password is in the error", name)
 		}
+	}
+}
+
+// The server ends a silent session, so a frozen process gives its locks back.
+func TestServerEndsSilentTransactions(t *testing.T) {
+	s, config := migrated(t)
+	register(t, s, "a")
+	mustTake(t, s, "x", "a")
+	frozen, err := rawDB(t, config).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeQuietly(frozen)
+	for _, query := range []string{"SET wait_timeout = 1", "BEGIN", "UPDATE session_owners SET state = 'locked' WHERE session_id = 'x'"} {
+		if _, err := frozen.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken := mustTake(t, s, "x", "a"); taken.Parent.Owner.State == "locked" {
+		t.Error("the frozen transaction was committed")
+	}
+	if _, err := frozen.ExecContext(t.Context(), "COMMIT"); err == nil {
+		t.Error("the frozen session is still there")
 	}
 }

@@ -18,8 +18,8 @@ const (
 		VALUES (?, ?, ?, NOW())`
 )
 
-// ErrSessionIDTaken: the id's row in whatsapp_sessions belongs to another id,
-// which that table's collation takes for the same.
+// ErrSessionIDTaken means that the id's row in whatsapp_sessions belongs to
+// another id, which that table's collation takes for the same.
 var ErrSessionIDTaken = errors.New("another session in whatsapp_sessions has an id its collation takes for the same")
 
 // Credentials reads the sealed credentials of a session. ErrNotFound means that

@@ -27,8 +27,7 @@ func (s *Store) DeleteSession(ctx context.Context, sessionID string) error {
 		return err
 	}
 	found, epoch, err := s.terminate(ctx, sessionID)
-	var unknown *commitError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*commitError](err); unknown {
 		// Once more: it finds either the session, or what is left of it.
 		_, epoch, err = s.terminate(ctx, sessionID)
 		found = true

@@ -55,33 +55,31 @@ var unavailable = []uint16{
 // can't serve now, so that the same call may succeed later. A write that ended
 // so may or may not have happened; every write of this package may be repeated.
 func IsUnavailable(err error) bool {
-	var server *mysql.MySQLError
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return slices.Contains(unavailable, server.Number) || slices.Contains(retryable, server.Number)
 	}
-	var network net.Error
 	switch {
 	case err == nil, errors.Is(err, context.Canceled):
 		return false
 	case errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, sql.ErrConnDone), errors.Is(err, net.ErrClosed),
-		errors.As(err, &network):
+		errors.Is(err, sql.ErrConnDone), errors.Is(err, net.ErrClosed):
 		return true
 	}
-	return false
+	_, network := errors.AsType[net.Error](err)
+	return network
 }
 
 // isRetryable reports whether err says that nothing was changed and that the
 // same may be tried again at once.
 func isRetryable(err error) bool {
-	var server *mysql.MySQLError
-	return errors.As(err, &server) && slices.Contains(retryable, server.Number)
+	server, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && slices.Contains(retryable, server.Number)
 }
 
 // isDuplicate reports whether err says that a row with this key exists.
 func isDuplicate(err error) bool {
-	var server *mysql.MySQLError
-	return errors.As(err, &server) && server.Number == errDuplicate
+	server, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && server.Number == errDuplicate
 }

@@ -26,8 +26,7 @@ func (s *Store) AppendFirstBase(ctx context.Context, last Segment, creds Credent
 		return Absent, fmt.Errorf("append first base: %w: not the last part of a base with its session's credentials", ErrBadInput)
 	}
 	outcome, err := s.appendFirstBase(ctx, last, creds)
-	var unknown *commitError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*commitError](err); unknown {
 		// The second run finds the row of the first, if it was committed.
 		outcome, err = s.appendFirstBase(ctx, last, creds)
 	}

@@ -37,7 +37,7 @@ const (
 	MaxPage     = 500
 )
 
-// ErrBadCursor: not a cursor that ListSessions returned.
+// ErrBadCursor means that the text is not a cursor that ListSessions returned.
 var ErrBadCursor = errors.New("bad cursor")
 
 // ListSessions returns one page of the sessions in the cloud, at most limit of

@@ -133,7 +133,7 @@ func TestSessionsTableShape(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var got []string
 	for rows.Next() {
 		var name, kind, nullable, extra string

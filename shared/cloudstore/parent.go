@@ -12,11 +12,12 @@ import (
 const (
 	lockLastBase = `SELECT session_id, epoch, seq, tag FROM session_segments
 		WHERE session_id = ? AND epoch = ? AND kind = 'base' AND part = 1 ORDER BY seq DESC LIMIT 1 FOR UPDATE`
-	lockHeads = `SELECT session_id, epoch, seq, kind, part, parts, '', tag, created_at
+	lockHeads = `SELECT session_id, epoch, seq, kind, part, parts, tag, created_at
 		FROM session_segments WHERE session_id = ? AND epoch = ? AND seq >= ? ORDER BY seq FOR UPDATE`
-	lockPlaces = `SELECT session_id, epoch, seq, kind, part, parts, '', tag, created_at
+	// Keep to plain columns, see lockAhead.
+	lockPlaces = `SELECT session_id, epoch, seq, kind, part, parts, tag, created_at
 		FROM session_segments WHERE (session_id, epoch, seq) IN (%s) FOR UPDATE`
-	lockSegmentHead = `SELECT session_id, epoch, seq, kind, part, parts, '', tag, created_at
+	lockSegmentHead = `SELECT session_id, epoch, seq, kind, part, parts, tag, created_at
 		FROM session_segments WHERE session_id = ? AND epoch = ? AND seq = ? FOR UPDATE`
 	lockSegment = `SELECT session_id, epoch, seq, kind, part, parts, data, tag, created_at
 		FROM session_segments WHERE session_id = ? AND epoch = ? AND seq = ? FOR UPDATE`
@@ -95,7 +96,7 @@ func lockLogHeads(ctx context.Context, tx *sql.Tx, e Epoch) ([]Segment, error) {
 	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
-	heads, err := collect(ctx, tx, scanSegment, lockHeads, e.SessionID, e.Epoch, from)
+	heads, err := collect(ctx, tx, scanHead, lockHeads, e.SessionID, e.Epoch, from)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +109,10 @@ const placesAhead = 16
 // lockAhead locks the places behind the log's end, so that a writer who is
 // still at work waits, and adds the rows it wrote since heads were read. Then
 // the end holds until the transaction does: without this, a busy writer would
-// always be one row ahead of the fence. (A point read for update locks a key
-// whether or not it exists; TiDB's page "Pessimistic Transaction Mode".)
+// always be one row ahead of the fence. TiDB locks a key that doesn't exist when
+// it reads it by point, which this statement's shape makes it do: whole primary
+// keys in a list, plain columns, nothing else. Where it doesn't, the fence's
+// insert fails and the take starts over.
 func lockAhead(ctx context.Context, tx *sql.Tx, e Epoch, heads []Segment) ([]Segment, error) {
 	for {
 		end := findEnd(heads)
@@ -120,7 +123,7 @@ func lockAhead(ctx context.Context, tx *sql.Tx, e Epoch, heads []Segment) ([]Seg
 		for i := range uint64(placesAhead) {
 			args = append(args, e.SessionID, e.Epoch, end.last+1+i)
 		}
-		rows, err := collect(ctx, tx, scanSegment, fmt.Sprintf(lockPlaces, repeat(oneRef, placesAhead)), args...)
+		rows, err := collect(ctx, tx, scanHead, fmt.Sprintf(lockPlaces, repeat(oneRef, placesAhead)), args...)
 		if err != nil || len(rows) == 0 {
 			return heads, err
 		}

@@ -2,6 +2,7 @@ package cloudstore_test
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -40,7 +41,7 @@ func newProxy(t *testing.T, c cloudstore.Config) *proxy {
 	p.config.Port = l.Addr().(*net.TCPAddr).Port
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
-		l.Close()
+		closeQuietly(l)
 		p.down()
 		p.wg.Wait()
 	})
@@ -84,7 +85,7 @@ func (p *proxy) down() {
 	defer p.mu.Unlock()
 	p.isDown = true
 	for c := range p.conns {
-		c.Close()
+		closeQuietly(c)
 	}
 	clear(p.conns)
 }
@@ -103,9 +104,9 @@ func (p *proxy) accept() {
 		}
 		server, err := net.Dial("tcp", p.target)
 		if err != nil || !p.keep(client, server) {
-			client.Close()
+			closeQuietly(client)
 			if server != nil {
-				server.Close()
+				closeQuietly(server)
 			}
 			continue
 		}
@@ -127,8 +128,8 @@ func (p *proxy) keep(conns ...net.Conn) bool {
 
 // requests passes messages on to the engine until one is to be cut.
 func (p *proxy) requests(client, server net.Conn, swallow *atomic.Bool, answered <-chan struct{}) {
-	defer server.Close()
-	defer client.Close()
+	defer closeQuietly(server)
+	defer closeQuietly(client)
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := client.Read(buf)
@@ -169,7 +170,7 @@ func (p *proxy) toCut(message []byte) (cut, afterwards bool) {
 // answers passes the engine's on to the client, or loses the first it is told to.
 func (p *proxy) answers(client, server net.Conn, swallow *atomic.Bool, answered chan<- struct{}) {
 	defer close(answered)
-	defer client.Close()
+	defer closeQuietly(client)
 	buf := make([]byte, 1<<16)
 	for {
 		n, err := server.Read(buf)
@@ -195,3 +196,6 @@ func (p *proxy) runThen() {
 		then()
 	}
 }
+
+// closeQuietly closes what the other side may have closed already.
+func closeQuietly(c io.Closer) { _ = c.Close() }

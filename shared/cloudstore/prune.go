@@ -55,7 +55,7 @@ func checkBoundary(ctx context.Context, tx *sql.Tx, sessionID string, epoch, bef
 	if beforeEpoch > epoch {
 		return fmt.Errorf("%w: boundary in a later epoch", ErrBadInput)
 	}
-	at, err := one(ctx, tx, scanSegment, lockSegmentHead, sessionID, beforeEpoch, beforeSeq)
+	at, err := one(ctx, tx, scanHead, lockSegmentHead, sessionID, beforeEpoch, beforeSeq)
 	if errors.Is(err, ErrNotFound) || err == nil && (at.Kind != KindBase || at.Part != 1) {
 		return fmt.Errorf("%w: boundary is not the first part of a base", ErrBadInput)
 	}

@@ -91,8 +91,7 @@ func (s *Store) Take(ctx context.Context, r TakeRequest) (Taken, error) {
 			taken = t
 			return err
 		})
-		var unknown *commitError
-		if !errors.As(err, &unknown) {
+		if _, unknown := errors.AsType[*commitError](err); !unknown {
 			break
 		}
 		candidate = taken

@@ -255,46 +255,44 @@ func TestStaleWriterRace(t *testing.T) {
 		mustTake(t, s, session, "a")
 		appendAll(t, s, segment(session, 1, 1, cloudstore.KindBase, ""))
 		durable := uint64(1)
-		stop, fenced := make(chan struct{}), false
-		pushes := rnd.IntN(12)
+		fenced := false
+		pushes := uint64(rnd.IntN(12))
 		reached := make(chan struct{})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		var wg sync.WaitGroup
+		var once sync.Once
 		wg.Go(func() {
-			for seq := uint64(2); ; seq++ {
-				if int(seq) == pushes+2 {
-					close(reached)
+			for seq := uint64(2); !fenced; seq++ {
+				if seq == pushes+2 {
+					once.Do(func() { close(reached) })
 				}
-				outcomes, err := s.AppendSegments(t.Context(), []cloudstore.Segment{
+				outcomes, err := s.AppendSegments(ctx, []cloudstore.Segment{
 					segment(session, 1, seq, cloudstore.KindDelta, "writer"),
 				})
 				if err != nil {
 					t.Errorf("append: %v", err)
 					return
 				}
-				if outcomes[0] == cloudstore.Fenced {
+				switch outcomes[0] {
+				case cloudstore.Fenced:
 					fenced = true
-					return
-				}
-				if outcomes[0] == cloudstore.Durable {
+				case cloudstore.Durable:
 					durable = seq
-				}
-				select {
-				case <-stop:
-					return
-				default:
+				case cloudstore.Absent:
+					seq-- // send it again
 				}
 			}
 		})
 		<-reached
-		taken := mustTake(t, s, session, "a")
-		// The writer runs into the fence by itself.
-		timer := time.AfterFunc(20*time.Second, func() { close(stop) })
-		wg.Wait()
-		if !timer.Stop() {
-			t.Fatalf("%s: the writer was never fenced", session)
+		taken, err := s.Take(ctx, request(session, "a"))
+		if err != nil {
+			t.Errorf("take: %v", err)
+			cancel()
 		}
-		if !fenced {
-			t.Fatalf("%s: the writer was never fenced", session)
+		wg.Wait() // the writer runs into the fence by itself
+		cancel()
+		if t.Failed() {
+			return
 		}
 		if taken.ParentSeq != durable {
 			t.Errorf("%s: the taker counts %d rows, the writer was told that %d are durable", session, taken.ParentSeq, durable)
@@ -404,7 +402,7 @@ func TestTakeRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if test.want == cloudstore.ErrNotTakeable && len(listed) != 0 {
+			if errors.Is(test.want, cloudstore.ErrNotTakeable) && len(listed) != 0 {
 				t.Errorf("a sweep would try it: %+v", listed)
 			}
 		})

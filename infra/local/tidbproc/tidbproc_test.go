@@ -38,7 +38,7 @@ func exec(t *testing.T, c cloudstore.Config, query string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var out sql.NullString
 	err = db.QueryRowContext(t.Context(), query).Scan(&out)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
