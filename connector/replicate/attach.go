@@ -66,7 +66,7 @@ func (r *Replicator) newSession(f *capture.File, term Term) *Session {
 	h := fnv.New32a()
 	h.Write([]byte(term.SessionID))
 	return &Session{
-		r: r, lane: r.lanes[h.Sum32()%uint32(len(r.lanes))], log: r.opt.Log, term: term, //nolint:gosec // a handful of lanes
+		r: r, lane: r.lanes[h.Sum32()%uint32(len(r.lanes))], log: r.opt.Log, term: term,
 		wake: make(chan struct{}, 1), stopping: make(chan struct{}), done: make(chan struct{}),
 		worker: worker{file: f, size: term.Log},
 	}

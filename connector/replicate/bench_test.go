@@ -124,7 +124,7 @@ func BenchmarkBytesPerChange(b *testing.B) {
 			g := newRig(b, newMemory(), slowly)
 			l := g.pair("bench", 1)
 			l.bulk(size, 1)
-			l.flush()
+			g.must(l.repl.Rebase(g.limit(), true))
 			before := l.repl.Status()
 			b.ResetTimer()
 			for n := range b.N {

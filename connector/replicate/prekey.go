@@ -69,7 +69,7 @@ func (r *restorer) strayPush(rows []cloudstore.Segment, i int, before [32]byte) 
 	}
 	var bodies [][]byte
 	for k, row := range rows[i:] {
-		if row.Kind != rows[i].Kind || row.Seq != rows[i].Seq+uint64(k) || int(row.Part) != k+1 { //nolint:gosec // k is small
+		if row.Kind != rows[i].Kind || row.Seq != rows[i].Seq+uint64(k) || int(row.Part) != k+1 {
 			break
 		}
 		opened, err := r.keys.Open(envelope.Position{

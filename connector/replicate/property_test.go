@@ -27,7 +27,7 @@ func TestRandomRuns(t *testing.T) {
 }
 
 func randomRun(t *testing.T, c cloud, id string, seed uint64, rounds int) {
-	rnd := mathrand.New(mathrand.NewPCG(seed, 1)) //nolint:gosec // repeatable on purpose
+	rnd := mathrand.New(mathrand.NewPCG(seed, 1))
 	g := newRig(t, c, func(o *Options) {
 		o.CompactBytes, o.KeepBases = 32<<10, 1+rnd.IntN(3)
 		o.GroupBytes = 4 << 10
@@ -91,7 +91,7 @@ func (l *live) retry(do func() error) {
 // flaky loses one call in six, and the answer of another one.
 func flaky(seed uint64) func(context.Context, string, []string) fault {
 	faults := make(chan fault, 1<<10)
-	rnd := mathrand.New(mathrand.NewPCG(seed, 2)) //nolint:gosec // repeatable on purpose
+	rnd := mathrand.New(mathrand.NewPCG(seed, 2))
 	for range cap(faults) {
 		faults <- [...]fault{lost, lostPersisted, fine, fine, fine, fine}[rnd.IntN(6)]
 	}

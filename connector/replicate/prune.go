@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudsession/shared/cloudstore"
@@ -53,9 +54,8 @@ func (r *Replicator) prune(ctx context.Context, job pruneJob) (int64, error) {
 func (r *Replicator) restorePoints(ctx context.Context, job pruneJob) ([]restorePoint, error) {
 	var points []restorePoint
 	err := walk(ctx, r.store, job.sessionID, job.epoch, allRows, func(e lineageEpoch) bool {
-		bases := e.completeBases()
-		for i := len(bases) - 1; i >= 0; i-- {
-			first := e.heads[bases[i]]
+		for _, i := range slices.Backward(e.completeBases()) {
+			first := e.heads[i]
 			points = append(points, restorePoint{first.Epoch, first.Seq, first.CreatedAt})
 		}
 		return len(points) < job.keep
@@ -100,7 +100,7 @@ func wholePush(rows []cloudstore.Segment) bool {
 		return false
 	}
 	for i, row := range rows[:parts] {
-		if row.Kind != rows[0].Kind || row.Seq != rows[0].Seq+uint64(i) || int(row.Part) != i+1 || int(row.Parts) != parts { //nolint:gosec // i is small
+		if row.Kind != rows[0].Kind || row.Seq != rows[0].Seq+uint64(i) || int(row.Part) != i+1 || int(row.Parts) != parts {
 			return false
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"cloudsession/shared/sessionlog"
 )
 
-// ErrNothing: the cloud holds neither a log nor credentials of the session. Only clean answers lead here.
+// ErrNothing means that the cloud holds neither a log nor credentials of the session. Only clean answers lead here.
 var ErrNothing = errors.New("nothing of the session is in the cloud")
 
 // Restored is what Restore found.

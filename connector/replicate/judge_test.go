@@ -1,0 +1,79 @@
+package replicate
+
+import (
+	"testing"
+	"time"
+
+	"cloudsession/shared/cloudstore"
+)
+
+func TestJudgeExact(t *testing.T) {
+	g := newRig(t, newMemory())
+	l := g.pair("personal", 1)
+	l.steps(10)
+	g.must(l.handOff())
+	g.take(l.id, false, func(p cloudstore.Parent) string {
+		judge := func(what string, want bool, high HighWater, change func(*cloudstore.Parent)) {
+			t.Helper()
+			q := p
+			seal := *p.Terminator
+			seal.Data = append([]byte(nil), seal.Data...)
+			q.Terminator = &seal
+			change(&q)
+			if got, err := JudgeExact(g.keys, q, high); err != nil || got != want {
+				t.Errorf("%s: exact %v, %v", what, got, err)
+			}
+		}
+		same := func(*cloudstore.Parent) {}
+		judge("as it is", true, HighWater{}, same)
+		judge("seen up to its end", true, HighWater{p.Epoch.Epoch, p.LastSeq, p.LastTag}, same)
+		judge("seen less", true, HighWater{p.Epoch.Epoch, p.LastSeq - 1, [32]byte{1}}, same)
+		judge("seen an epoch more", false, HighWater{Epoch: p.Epoch.Epoch + 1}, same)
+		judge("seen a row more", false, HighWater{Epoch: p.Epoch.Epoch, Seq: p.LastSeq + 1}, same)
+		judge("seen another end", false, HighWater{p.Epoch.Epoch, p.LastSeq, [32]byte{1}}, same)
+		judge("no terminator", false, HighWater{}, func(p *cloudstore.Parent) { p.Terminator = nil })
+		judge("a fence", false, HighWater{}, func(p *cloudstore.Parent) { p.Terminator.Kind = cloudstore.KindFence })
+		judge("seal with another MAC", false, HighWater{}, func(p *cloudstore.Parent) { p.Terminator.Data[20]++ })
+		judge("seal behind another row", false, HighWater{}, func(p *cloudstore.Parent) { p.LastTag[0]++ })
+		judge("seal of another seq", false, HighWater{}, func(p *cloudstore.Parent) { p.LastSeq-- })
+		judge("seal of another epoch", false, HighWater{}, func(p *cloudstore.Parent) { p.Epoch.Epoch++ })
+		judge("seal of another session", false, HighWater{}, func(p *cloudstore.Parent) { p.Owner.SessionID = "another" })
+		judge("missing rows", false, HighWater{}, func(p *cloudstore.Parent) { p.Contiguous = false })
+		judge("no log", false, HighWater{}, func(p *cloudstore.Parent) { p.HasLog = false })
+		judge("credentials only", false, HighWater{}, func(p *cloudstore.Parent) { p.Owner.Backup = cloudstore.BackupCredentials })
+		return StartExact
+	})
+}
+
+// TestTimesFollowByThemselves: without any command the visible times become those of the pushes.
+func TestTimesFollowByThemselves(t *testing.T) {
+	m := newMemory()
+	g := newRig(t, m, func(o *Options) { o.TouchEvery, o.CopyEvery = time.Millisecond, time.Millisecond })
+	l := g.pair("personal", 1)
+	g.must(l.repl.WaitDurable(g.limit()))
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for limit := g.limit(); ; <-tick.C {
+		m.mu.Lock()
+		synced := m.synced[l.id]
+		m.mu.Unlock()
+		if !synced.IsZero() {
+			return
+		}
+		g.must(limit.Err())
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	pause := time.Duration(0)
+	for range 20 {
+		next, wait := backoff(pause, 10*time.Millisecond, time.Second)
+		if next < pause || next > time.Second || wait < next/2 || wait > next {
+			t.Fatalf("pause %v after %v, wait %v", next, pause, wait)
+		}
+		pause = next
+	}
+	if pause != time.Second {
+		t.Errorf("pause ends at %v", pause)
+	}
+}
