@@ -40,6 +40,12 @@ func Start(ctx context.Context, dir, addr string) (*Proc, error) {
 	if err != nil {
 		return nil, err
 	}
+	return StartBinary(ctx, binary, dir, addr)
+}
+
+// StartBinary is Start with an engine that is built, which saves asking `go
+// build` whether it is: seconds on a busy machine.
+func StartBinary(ctx context.Context, binary, dir, addr string) (*Proc, error) {
 	p, ready, err := spawn(binary, dir, addr)
 	if err != nil {
 		return nil, err
