@@ -14,6 +14,7 @@ import (
 
 // database is the engine of this stack, or somebody else's TiDB.
 type database struct {
+	binary string
 	dir    string
 	proc   *tidbproc.Proc // nil: not ours, or stopped
 	config cloudstore.Config
@@ -25,12 +26,12 @@ const (
 )
 
 // startDatabase starts the engine on dir, or takes the database that TIDB_HOST names.
-func startDatabase(ctx context.Context, dir, password string, getenv func(string) string) (*database, error) {
+func startDatabase(ctx context.Context, root, dir, password string, getenv func(string) string) (*database, error) {
 	if getenv("TIDB_HOST") != "" {
 		config, err := databaseFromEnv(getenv)
 		return &database{config: config}, err
 	}
-	d := &database{dir: filepath.Join(dir, "tidb")}
+	d := &database{binary: filepath.Join(root, ".build", "bin", "tidb"), dir: filepath.Join(dir, "tidb")}
 	if err := d.start(ctx, "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
@@ -85,7 +86,10 @@ func (d *database) migrate(ctx context.Context) error {
 }
 
 func (d *database) start(ctx context.Context, addr string) (err error) {
-	d.proc, err = tidbproc.Start(ctx, d.dir, addr)
+	if err := built(d.binary); err != nil {
+		return err
+	}
+	d.proc, err = tidbproc.StartBinary(ctx, d.binary, d.dir, addr)
 	return err
 }
 

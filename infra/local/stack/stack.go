@@ -120,7 +120,7 @@ func (s *Stack) takeFolder() error {
 }
 
 func (s *Stack) startDatabase(ctx context.Context) (err error) {
-	s.db, err = startDatabase(ctx, s.options.Dir, s.secrets[tidbPassword], s.options.Getenv)
+	s.db, err = startDatabase(ctx, s.root, s.options.Dir, s.secrets[tidbPassword], s.options.Getenv)
 	if err != nil {
 		return err
 	}
