@@ -1,9 +1,11 @@
 package whatsapp
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
 
+	"cloudsession/connector/capture"
 	"cloudsession/connector/watest"
 )
 
@@ -188,6 +191,58 @@ func TestSafeStartNeedsPreparation(t *testing.T) {
 	if err := again.PrepareSafe(testContext(t), PrepareSafe{}); err == nil {
 		t.Error("prepared while connected")
 	}
+}
+
+// A restore on another machine, by capture's records: nothing is lost, and nothing that was shown is new again.
+func TestRestoredFromRecords(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	id := w.sendText(w.other, w.own.PN(), "shown already")
+	shown := c.awaitMessage("shown already")
+	if _, err := c.Send(testContext(t), w.other.PN().String(), "paid", "order-1"); err != nil {
+		t.Fatal(err)
+	}
+	var highest uint32
+	if err := c.file.DB().QueryRowContext(t.Context(), `SELECT MAX(key_id) FROM whatsmeow_pre_keys`).Scan(&highest); err != nil {
+		t.Fatal(err)
+	}
+	base, err := c.file.Base(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.send(w.other.PN(), "after the last push")
+	w.waitText(w.other, "after the last push")
+	c.close()
+	w.sendText(w.other, w.own.PN(), "while nobody was there")
+
+	path := filepath.Join(t.TempDir(), "restored.db")
+	file, err := capture.Open(testContext(t), path, capture.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(file.Apply(testContext(t), base.Push), file.Check(testContext(t)), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	restored := w.open(path)
+	if !restored.Paired() {
+		t.Fatal("no device in the restored file")
+	}
+	if err := restored.PrepareSafe(testContext(t), PrepareSafe{MaxPreKeyID: highest}); err != nil {
+		t.Fatal(err)
+	}
+	restored.connect(true)
+	restored.awaitMessage("while nobody was there")
+	again := shown
+	if isNew, err := restored.Inbox().Add(testContext(t), again); isNew || err != nil {
+		t.Errorf("message %s is new again: %v, %v", id, isNew, err)
+	}
+	sent, err := restored.Send(testContext(t), w.other.PN().String(), "paid", "order-1")
+	if err != nil || !sent.Repeated {
+		t.Errorf("the send was repeated: %+v, %v", sent, err)
+	}
+	restored.send(w.other.PN(), "hello again")
+	w.waitText(w.other, "hello again")
+	w.expectSound(restored)
 }
 
 func TestInboxNumbersSkipAhead(t *testing.T) {

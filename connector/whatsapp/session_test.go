@@ -3,11 +3,15 @@ package whatsapp
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
@@ -385,6 +389,49 @@ func TestStopIsABarrier(t *testing.T) {
 	if err := c.Stop(testContext(t)); err != nil {
 		t.Errorf("second Stop: %v", err)
 	}
+}
+
+// A service that takes the connection and then says nothing doesn't hold up a stop.
+func TestStopWhileTheServiceIsSilent(t *testing.T) {
+	t.Parallel() // whatsmeow waits for its handshake
+	w := newWorld(t)
+	paired := w.pairQR()
+	paired.close()
+	var silent sync.WaitGroup
+	dialled, end := make(chan struct{}, 8), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		silent.Add(1)
+		defer silent.Done()
+		dialled <- struct{}{}
+		<-end
+		_ = conn.CloseNow()
+	}))
+	defer server.Close()
+	defer silent.Wait()
+	defer close(end)
+	c := w.open(paired.path, func(cfg *Config) { cfg.Endpoint.Addr = server.Listener.Addr().String() })
+	ctx, cancel := context.WithCancel(testContext(t))
+	go func() {
+		<-dialled
+		cancel()
+	}()
+	if err := c.Connect(ctx, false); !errors.Is(err, context.Canceled) {
+		t.Fatalf("connect: %v", err)
+	}
+	began := time.Now()
+	err := c.Stop(testContext(t))
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	if err == nil {
+		t.Error("Stop says that nothing was under way")
+	}
+	c.tasks.Wait() // until whatsmeow gives up its handshake
 }
 
 func TestStopWithoutStart(t *testing.T) {

@@ -44,20 +44,20 @@ func (s *Session) Stop(ctx context.Context) error {
 }
 
 // disconnect closes the socket. A dead peer makes whatsmeow wait for its goodbye; the end of the context cuts that
-// short.
+// short. Only a handshake that the service doesn't answer goes on, for 20 s at most, and ends in nothing.
 func (s *Session) disconnect() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.cli.Disconnect()
 	}()
-	grace := time.NewTimer(hangUpGrace)
-	defer grace.Stop()
-	select {
-	case <-done:
-	case <-grace.C:
-		s.cancel()
-		<-done
+	for range 2 {
+		select {
+		case <-done:
+			return
+		case <-time.After(hangUpGrace):
+			s.cancel()
+		}
 	}
 }
 
