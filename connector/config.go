@@ -229,8 +229,8 @@ func configCommand(p program) *cobra.Command {
 
 // fields lists the configuration's leaf fields, in order.
 func fields(t reflect.Type) (list []reflect.StructField) {
-	for i := range t.NumField() {
-		if f := t.Field(i); f.Anonymous {
+	for f := range t.Fields() {
+		if f.Anonymous {
 			list = append(list, fields(f.Type)...)
 		} else {
 			list = append(list, f)

@@ -61,7 +61,7 @@ func (p program) inspect(secret, asJSON bool, look func(*cloudstore.Store, *enve
 	if err := p.load(&cfg); err != nil {
 		return err
 	}
-	problems := cfg.Database.problems()
+	problems := cfg.problems()
 	var keys *envelope.Keyring
 	if secret {
 		var keyErr error

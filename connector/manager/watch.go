@@ -88,7 +88,8 @@ func (m *Manager) replaced(s *session, o *opened) {
 	}
 }
 
-// StateContested: another client keeps connecting with the same keys.
+// StateContested is a session that another client with the same keys keeps
+// taking over. It stays closed until somebody restores it.
 const StateContested whatsapp.State = "contested"
 
 var errContested = errors.New("another client keeps connecting with this session's keys")

@@ -33,7 +33,7 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
 	// An existing directory may be more open than what it will hold allows.
-	if err := os.Chmod(path, 0o700); err != nil {
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory needs its x bit
 		return nil, fmt.Errorf("close data directory to others: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -61,7 +61,7 @@ func (l *link) serve() {
 }
 
 func (l *link) carry(a net.Conn) {
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	if !l.keep(a) {
 		return
 	}
@@ -69,7 +69,7 @@ func (l *link) carry(a net.Conn) {
 	if err != nil {
 		return
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if !l.keep(b) {
 		return
 	}

@@ -105,6 +105,50 @@ func TestQueueDown(t *testing.T) {
 	s.nothingLost(c)
 }
 
+// The database goes away under the API: 503 with nothing internal in it, and
+// everything works again when it is back.
+func TestAPIWithoutDatabase(t *testing.T) {
+	s := newScene(t)
+	s.must(world.Stack.StopDatabase())
+	for _, what := range []struct{ method, path string }{
+		{http.MethodGet, "/cloud/sessions"},
+		{http.MethodGet, s.path("/status")},
+		{http.MethodPost, s.path("/sync")},
+		{http.MethodPost, s.path("/restore")},
+		{http.MethodDelete, s.path("")},
+	} {
+		resp, err := world.API(s.ctx, what.method, what.path, nil)
+		if err != nil || resp.Status != http.StatusServiceUnavailable || strings.Contains(string(resp.Body), "dial") {
+			t.Errorf("%s %s: %d %s, %v; want 503", what.method, what.path, resp.Status, resp.Body, err)
+		}
+	}
+	s.must(world.Stack.StartDatabase(s.ctx))
+	resp, err := world.Want(s.ctx, http.StatusOK, http.MethodGet, "/cloud/sessions", nil)
+	if err != nil {
+		t.Errorf("after the outage: %v %s", err, resp.Body)
+	}
+	c := s.paired("c")
+	s.talk(c)
+	s.nothingLost(c)
+}
+
+// The disk is full: an incoming message is not acknowledged and not lost, it
+// comes again when there is room.
+func TestDiskFull(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	s.must(c.LimitFiles(0))
+	text := s.peerWrites()
+	s.waitLog(c, "disk")
+	s.must(c.LimitFiles(1 << 40))
+	_, err := c.WaitText(s.ctx, s.session, text)
+	s.must(err)
+	s.talk(c)
+	s.nothingLost(c)
+}
+
 // A row of the log is damaged in TiDB: the restore fails with a reason, nothing
 // is half done, and the damage mended, the session comes back.
 func TestDamagedCloudRow(t *testing.T) {

@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/watest"
@@ -121,6 +124,17 @@ func (r *Rig) StartConnectorTo(ctx context.Context, out io.Writer, id, dir strin
 	return &Connector{Connector: c, Client: control.NewClient(c.DataDir())}, nil
 }
 
+// LimitFiles bounds how large the process's files may grow, in bytes: with 0
+// every write fails as on a full disk (RLIMIT_FSIZE, setrlimit(2)).
+func (c *Connector) LimitFiles(size uint64) error {
+	// The hard limit stays, so that a later call can raise it again.
+	limit := unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(c.Pid(), unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		return fmt.Errorf("limit files of connector %s: %w", c.ID(), err)
+	}
+	return nil
+}
+
 // Pair links a session by having phone scan the QR codes the connector shows.
 func (c *Connector) Pair(ctx context.Context, session string, phone *watest.Phone) error {
 	var last control.PairEvent
@@ -171,10 +185,8 @@ func (c *Connector) WaitState(ctx context.Context, session string, states ...str
 				continue
 			}
 			last = s.State + " " + s.Detail
-			for _, want := range states {
-				if s.State == want {
-					return nil
-				}
+			if slices.Contains(states, s.State) {
+				return nil
 			}
 		}
 		select {
