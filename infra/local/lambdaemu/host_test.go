@@ -2,6 +2,7 @@ package lambdaemu_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,19 @@ func TestWarmProcessIsUsedAgain(t *testing.T) {
 	second, warm, err := invoke(t, h, "", "again")
 	if err != nil || second["pid"] != first["pid"] || second["served"] != "2" || second["id"] == first["id"] || warm.Init != 0 {
 		t.Errorf("second: %v, %+v, %v", second, warm, err)
+	}
+}
+
+// TestCloseIsQuiet: a waiting process ends without a word of its own.
+func TestCloseIsQuiet(t *testing.T) {
+	var log bytes.Buffer
+	h := host(t, lambdaemu.Options{Out: &log})
+	if _, _, err := invoke(t, h, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+	if log.Len() > 0 {
+		t.Errorf("the function said: %s", &log)
 	}
 }
 

@@ -1,7 +1,6 @@
 package lambdaemu
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,10 +56,7 @@ func startInstance(h *Host, f Function) (*instance, error) {
 		function: f, asked: make(chan struct{}, 1),
 		events: make(chan *invocation), failed: make(chan *FunctionError, 1),
 	}
-	in.server = &http.Server{
-		Handler: in.routes(), ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return h.base },
-	}
+	in.server = &http.Server{Handler: in.routes(), ReadHeaderTimeout: 10 * time.Second}
 	in.served.Go(func() {
 		if err := in.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			panic("serve the Runtime API: " + err.Error()) // the listener is ours alone
@@ -213,7 +209,7 @@ func (in *instance) next(w http.ResponseWriter, r *http.Request) {
 		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
 		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:"+in.function.Name)
 		_, _ = w.Write(inv.event) // a process that is gone is noticed by its end
-	case <-r.Context().Done():
+	case <-r.Context().Done(): // the process is gone
 	}
 }
 
