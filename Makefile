@@ -80,7 +80,8 @@ interop: tidb ## checks against programs from elsewhere; the README says what it
 	go test -tags interop -count=1 -timeout 15m ./infra/interop/...
 
 .PHONY: bench
-bench: build ## the measured rows of the design's targets
+bench: build ## measure what the design sets targets for; some minutes
+	@go build -o $(BIN)/bench ./infra/local/cmd/bench
 	@exec $(BIN)/bench
 
 .PHONY: lint
