@@ -1,0 +1,90 @@
+package inbox
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSends(t *testing.T) {
+	in, _, now := newInbox(t)
+	ctx := t.Context()
+	s, created, err := in.Reserve(ctx, "key", "ID1", pn, "hello")
+	want := Send{Key: "key", ID: "ID1", To: pn, Text: "hello", State: SendPending, CreatedAt: start}
+	if diff := cmp.Diff(want, s); diff != "" || !created || err != nil {
+		t.Fatalf("reserve: created %v, %v (-want +got):\n%s", created, err, diff)
+	}
+	if s, created, err = in.Reserve(ctx, "key", "ID2", pn, "hello"); created || err != nil || s.ID != "ID1" {
+		t.Fatalf("the same again: %+v, created %v, %v", s, created, err)
+	}
+	for _, other := range [][2]string{{lid, "hello"}, {pn, "hello!"}} {
+		if _, _, err := in.Reserve(ctx, "key", "ID3", other[0], other[1]); !errors.Is(err, ErrKeyReused) {
+			t.Errorf("the key for %v: %v", other, err)
+		}
+	}
+	now.advance(time.Second)
+	if _, _, err := in.Reserve(ctx, "second", "ID4", pn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Attempt(ctx, "ID1"); err != nil {
+		t.Fatal(err)
+	}
+	unfinished := func() (ids []string) {
+		t.Helper()
+		sends, err := in.Unfinished(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sends {
+			ids = append(ids, s.ID)
+		}
+		return ids
+	}
+	if diff := cmp.Diff([]string{"ID1", "ID4"}, unfinished()); diff != "" {
+		t.Errorf("unfinished:\n%s", diff)
+	}
+	if err := in.Release(ctx, "ID1"); err == nil {
+		t.Error("released although it was attempted")
+	}
+	if err := in.MarkSent(ctx, "ID1", start); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.MarkFailed(ctx, "ID1", "late"); err == nil {
+		t.Error("failed after it was sent")
+	}
+	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
+		t.Fatal(err)
+	}
+	if left := unfinished(); len(left) != 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+	s, _, err = in.Reserve(ctx, "key", "ID5", pn, "hello")
+	want = Send{Key: "key", ID: "ID1", To: pn, State: SendDone, Attempts: 1, CreatedAt: start, SentAt: start}
+	if diff := cmp.Diff(want, s); diff != "" || err != nil {
+		t.Errorf("after it was sent: %v (-want +got):\n%s", err, diff)
+	}
+	s, _, err = in.Reserve(ctx, "second", "ID6", pn, "hello")
+	if err != nil || s.State != SendFailed || s.Error != "refused" || s.Text != "" {
+		t.Errorf("after it was refused: %+v, %v", s, err)
+	}
+}
+
+func TestReleaseFreesTheKey(t *testing.T) {
+	in, _, _ := newInbox(t)
+	if _, _, err := in.Reserve(t.Context(), "key", "ID1", pn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Release(t.Context(), "ID1"); err != nil {
+		t.Fatal(err)
+	}
+	if s, created, err := in.Reserve(t.Context(), "key", "ID2", pn, "other"); err != nil || !created || s.ID != "ID2" {
+		t.Errorf("%+v, created %v, %v", s, created, err)
+	}
+	for _, args := range [][3]string{{"", "ID", pn}, {"k", "", pn}, {"k", "ID", ""}} {
+		if _, _, err := in.Reserve(t.Context(), args[0], args[1], args[2], "x"); err == nil {
+			t.Errorf("reserved %v", args)
+		}
+	}
+}
