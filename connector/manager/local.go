@@ -37,7 +37,7 @@ func describe(s *session) control.Session {
 	out := control.Session{SessionID: s.id, State: string(state), Detail: detail}
 	o := s.current()
 	if o == nil {
-		if state == "" || !state.Final() && state != StateContested {
+		if state == "" || state.Live() {
 			out.State = string(whatsapp.StateStopped)
 		}
 		return out

@@ -148,16 +148,38 @@ func (m *Manager) buryDead(ctx context.Context) error {
 // compare closes sessions that this process holds and the owner rows give to
 // somebody else (O7).
 func (m *Manager) compare(ctx context.Context) error {
-	for _, s := range m.held() {
-		owner, err := m.opt.Store.Owner(ctx, s.id)
-		if err != nil {
-			return fmt.Errorf("read owner of session: %w", err)
+	held := m.held() // before the rows are read: what is taken meanwhile is no loss
+	rows, err := m.opt.Store.OwnersOf(ctx, m.opt.Lease.ConnectorID())
+	if err != nil {
+		return err
+	}
+	epochs := make(map[string]uint64, len(rows))
+	for _, r := range rows {
+		epochs[r.SessionID] = r.Epoch
+	}
+	for _, s := range held {
+		o := s.current()
+		if o == nil || epochs[s.id] == o.taken.Epoch {
+			continue
 		}
-		if epoch := s.epochNow(); epoch != 0 && owner.Epoch > epoch {
-			m.lose(s, "another connector took it")
-		}
+		// Not here: the session may be busy for long, and a heartbeat must not wait.
+		m.later(func() { m.confirmLoss(s, o) })
 	}
 	return nil
+}
+
+// confirmLoss looks at the owner row once more before a session is given up.
+func (m *Manager) confirmLoss(s *session, o *opened) {
+	ctx, cancel := context.WithTimeout(m.life, stateTime)
+	defer cancel()
+	owner, err := m.opt.Store.Owner(ctx, s.id)
+	if err != nil {
+		m.logUnlessEnding(m.life, "read owner of session", err)
+		return
+	}
+	if owner.Epoch > o.taken.Epoch {
+		m.loseIf(s, o, "another connector took it")
+	}
 }
 
 // sweep opens the sessions that want to be open and that this connector may

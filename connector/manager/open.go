@@ -103,8 +103,7 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	s.log.Info("session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
 	if err != nil {
-		// Nothing was connected: the session is free for the next attempt.
-		m.giveBack(s, taken)
+		m.giveBack(s, taken, err)
 		return nil, err
 	}
 	return o, nil
@@ -349,18 +348,4 @@ func (o *opened) shut() error {
 		errs = append(errs, o.file.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// giveBack frees a session whose opening failed before any socket (O7).
-func (m *Manager) giveBack(s *session, taken cloudstore.Taken) {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	wanted := taken.Parent.Owner.Wanted
-	if wanted == "" || taken.Start == replicate.StartNew {
-		wanted = cloudstore.WantedClosed
-	}
-	if err := m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted); err != nil {
-		// It stays ours under this incarnation; the next sweep takes it again.
-		s.log.Warn("session not released", "error", err)
-	}
 }

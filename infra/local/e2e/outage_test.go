@@ -165,8 +165,16 @@ func TestDamagedCloudRow(t *testing.T) {
 	if _, err := fresh.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "seq") {
 		t.Errorf("open with a damaged row: %v", err)
 	}
+	if body := s.call(http.StatusOK, http.MethodGet, "/status"); !strings.Contains(body, "failed") {
+		t.Errorf("status after a failed restore: %s", body)
+	}
 	s.exec(db, flip)
-	s.restore()
+	opened, err := fresh.Open(s.ctx, s.session)
+	s.must(err)
+	if opened.Start != "exact" {
+		t.Errorf("start after a failed attempt is %q, want exact as before it", opened.Start)
+	}
+	s.must(fresh.WaitState(s.ctx, s.session, "connected"))
 	s.talk(fresh)
 	s.nothingLost(fresh)
 }

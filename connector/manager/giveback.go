@@ -1,0 +1,58 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/envelope"
+	"cloudsession/shared/sessionlog"
+)
+
+// StateFailed is a session that a connector took and could not open. The detail
+// says why; it is tried again, less and less often.
+const StateFailed whatsapp.State = "failed"
+
+// giveBack frees a session whose opening failed before any socket (O7). A term
+// that would have gone on exactly did nothing, so it is sealed at once: the next
+// start must not be less exact because of it.
+func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	_, detail := outcomeOf(cause)
+	s.setState(StateFailed, detail)
+	var errs []error
+	if taken.Start == replicate.StartExact {
+		errs = append(errs, m.sealEmpty(ctx, s.id, taken))
+	}
+	wanted := taken.Parent.Owner.Wanted
+	if wanted == "" || taken.Start == replicate.StartNew {
+		wanted = cloudstore.WantedClosed
+	}
+	errs = append(errs,
+		m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail),
+		m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted))
+	if err := errors.Join(errs...); err != nil {
+		// It stays ours under this incarnation; the next sweep takes it again.
+		s.log.Warn("session not released", "error", err)
+	}
+}
+
+// sealEmpty seals a term that pushed nothing.
+func (m *Manager) sealEmpty(ctx context.Context, id string, taken cloudstore.Taken) error {
+	salt, err := envelope.SaltOf(taken.Parent.Terminator.Data) // exact: there is a seal
+	if err != nil {
+		return fmt.Errorf("read salt of the seal: %w", err)
+	}
+	seal, err := sessionlog.SealTerminator(m.opt.Keys, id, salt, sessionlog.Cursor{Epoch: taken.Epoch, Tag: taken.ParentTag})
+	if err != nil {
+		return fmt.Errorf("seal an empty term: %w", err)
+	}
+	if _, err := m.opt.Store.AppendSegments(ctx, []cloudstore.Segment{seal}); err != nil {
+		return fmt.Errorf("seal an empty term: %w", err)
+	}
+	return nil
+}
