@@ -29,6 +29,7 @@ type copyKey struct {
 type ledger struct {
 	copies map[copyKey]*Copy
 	order  []*Copy
+	due    int               // copies for phones not shown yet
 	known  map[copyKey]bool  // sending device, its account and id of what was accepted
 	texts  map[string]string // device, sender, chat and text shown, to the id it had
 }
@@ -56,6 +57,9 @@ func (l *ledger) expect(d, from *device, chat types.JID, id string) {
 	c := &Copy{
 		Device: d.address(types.HiddenUserServer), From: from.address(types.HiddenUserServer), Chat: chat, ID: id,
 	}
+	if d.isPhone() {
+		l.due++
+	}
 	l.copies[key] = c
 	l.order = append(l.order, c)
 }
@@ -76,6 +80,9 @@ func (l *ledger) show(d *device, sender *account, chat types.JID, id, text strin
 	if c := l.copies[copyKey{d, sender, id}]; c != nil {
 		c.Shown++
 		twice = c.Shown > 1
+		if d.isPhone() && !twice {
+			l.due--
+		}
 	}
 	if text == "" {
 		return twice

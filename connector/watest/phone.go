@@ -246,7 +246,10 @@ func (s *Service) Wait(ctx context.Context, condition func() bool) error {
 // WaitNothingLost waits until every message accepted for a phone has been
 // shown there.
 func (s *Service) WaitNothingLost(ctx context.Context) error {
-	return s.Wait(ctx, func() bool { return len(s.Lost()) == 0 })
+	if err := s.init(); err != nil {
+		return err
+	}
+	return s.wait(ctx, func() bool { return s.ledger.due == 0 })
 }
 
 // pushLocked hands the phone a stanza.
