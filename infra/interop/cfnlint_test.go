@@ -16,7 +16,6 @@ func TestTemplate(t *testing.T) {
 	if _, err := os.Stat(template); err != nil {
 		t.Fatal(err)
 	}
-	//nolint:gosec // the program was looked up above
 	if out, err := exec.CommandContext(t.Context(), lint, template).CombinedOutput(); err != nil {
 		t.Errorf("cfn-lint template.yaml: %v\n%s", err, out)
 	}

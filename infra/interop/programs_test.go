@@ -25,7 +25,6 @@ func need(t *testing.T, program, install string) string {
 // needModule is need for a module of Python.
 func needModule(t *testing.T, python, module, install string) {
 	t.Helper()
-	//nolint:gosec // fixed arguments
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import "+module).CombinedOutput(); err != nil {
 		t.Fatalf("Python's module %s is not installed: %s\n%s", module, install, out)
 	}
@@ -63,7 +62,7 @@ func startServer(t *testing.T, addr, program string, args ...string) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // gone already is fine
-		<-ended
+		_ = <-ended                                         // killed, as wanted
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
