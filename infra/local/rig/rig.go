@@ -27,6 +27,8 @@ import (
 type Options struct {
 	Dir string    // required
 	Out io.Writer // every process's log; nil for nowhere
+	// Built says that the programs are built already, as `make demo` does.
+	Built bool
 	// Transport carries the calls of API; nil for the default one. The tests
 	// put a check of every response against openapi.yaml here.
 	Transport func(http.RoundTripper) http.RoundTripper
@@ -55,7 +57,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out}); err != nil {
+	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out, Built: o.Built}); err != nil {
 		return nil, err
 	}
 	if r.token, err = r.Stack.Token(); err != nil {

@@ -54,7 +54,7 @@ func (d *demo) tell(ctx context.Context, log io.Writer) error {
 
 func (d *demo) start(ctx context.Context, log io.Writer) (string, error) {
 	var err error
-	if d.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(d.dir, "stack"), Out: log}); err != nil {
+	if d.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(d.dir, "stack"), Out: log, Built: true}); err != nil {
 		return "", err
 	}
 	if d.owner, err = d.rig.WhatsApp.NewPhone(ownNumber, "Owner"); err != nil {
