@@ -58,11 +58,15 @@ func startServer(t *testing.T, addr, program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var how error // valid once ended is closed
+	ended := make(chan struct{})
+	go func() {
+		how = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // gone already is fine
-		_ = <-ended                                         // killed, as wanted
+		<-ended
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -75,9 +79,8 @@ func startServer(t *testing.T, addr, program string, args ...string) {
 			return
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ended: %v\n%s", program, err, out.String())
+		case <-ended:
+			t.Fatalf("%s ended: %v\n%s", program, how, out.String())
 		case <-ctx.Done():
 			t.Fatalf("%s does not listen on %s after a minute", program, addr)
 		case <-tick.C:
