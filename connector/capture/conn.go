@@ -29,10 +29,15 @@ type connector struct {
 }
 
 // Connect implements driver.Connector.
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	if c.f.closing.Load() {
+func (c connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
+	if !c.f.enter() {
 		return nil, ErrClosed
 	}
+	defer func() {
+		if err != nil {
+			c.f.conns.Done()
+		}
+	}()
 	raw, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -44,8 +49,19 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	w := &conn{sqliteConn: inner, f: c.f}
 	hooks.RegisterCommitHook(w.commit)
-	c.f.conns.Add(1)
 	return w, nil
+}
+
+// enter counts a connection that is about to be opened; false when the file is
+// closing, which then waits for it no more.
+func (f *File) enter() bool {
+	f.entering.Lock()
+	defer f.entering.Unlock()
+	if f.closing.Load() {
+		return false
+	}
+	f.conns.Add(1)
+	return true
 }
 
 // conn is one connection to a session file. Only the goroutine that database/sql

@@ -30,8 +30,9 @@ type File struct {
 	path     string
 	onCommit func()
 
-	closing atomic.Bool // commits are refused from now on
-	conns   sync.WaitGroup
+	entering sync.Mutex  // orders new connections against Close
+	closing  atomic.Bool // commits are refused from now on
+	conns    sync.WaitGroup
 
 	mu     sync.Mutex
 	layout *layout // of the captured tables, nil until needed; see currentLayout
@@ -123,7 +124,9 @@ func (f *File) Path() string { return f.path }
 // committed through this File after it has returned, also when it returns an
 // error because one did not end in time.
 func (f *File) Close() error {
+	f.entering.Lock()
 	f.closing.Store(true)
+	f.entering.Unlock()
 	err := f.db.Close()
 	done := make(chan struct{})
 	go func() {
