@@ -61,7 +61,7 @@ func TestFaultMatrix(t *testing.T) {
 			t.Errorf("the story has no %s", op)
 		}
 	}
-	for at := range calls {
+	for at := 0; at < len(calls); at += stride {
 		for _, kind := range []fault{lost, lostPersisted} {
 			t.Run(fmt.Sprintf("%02d-%s-%d", at, calls[at], kind), func(t *testing.T) {
 				g := newRig(t, newMemory(), slowly)
@@ -119,7 +119,7 @@ func TestCrashMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := g.store.calls()
-	for at := range calls {
+	for at := 0; at < len(calls); at += stride {
 		for _, kind := range []fault{lost, lostPersisted} {
 			for _, own := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%02d-%s-%d-own=%v", at, calls[at], kind, own), func(t *testing.T) {

@@ -188,7 +188,11 @@ func TestLanesPutWholePushesInOrder(t *testing.T) {
 	}
 	for s, u := range units {
 		<-u.done
-		if rows := m.epochRows(u.sessionID, 1); u.err != nil || len(rows) != s+1 {
+		rows, err := m.SegmentHeads(ctx, u.sessionID, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.err != nil || len(rows) != s+1 {
 			t.Errorf("unit of %d rows: %v, %d written", s+1, u.err, len(rows))
 		}
 	}
