@@ -46,6 +46,10 @@ func start(addr, dir, logLevel string) (*engine, error) {
 	if e.domain, err = session.BootstrapSession(e.store); err != nil {
 		return nil, errors.Join(fmt.Errorf("bootstrap: %w", err), e.store.Close())
 	}
+	if err := saveMemory(e.store); err != nil {
+		e.domain.Close()
+		return nil, errors.Join(err, e.store.Close())
+	}
 	if e.server, err = server.NewServer(cfg, server.NewTiDBDriver(e.store)); err != nil {
 		e.domain.Close()
 		return nil, errors.Join(fmt.Errorf("create server: %w", err), e.store.Close())

@@ -34,10 +34,11 @@ func (s *Store) AppendSegments(ctx context.Context, segs []Segment) ([]Outcome, 
 	if len(segs) == 0 {
 		return nil, nil
 	}
-	if err := checkGroup(segs); err != nil {
+	size, err := checkGroup(segs)
+	if err != nil {
 		return nil, fmt.Errorf("append segments: %w", err)
 	}
-	changed, err := execOn(ctx, s.db, fmt.Sprintf(insertSegments, repeat(oneSegmentRow, len(segs))), segmentArgs(segs)...)
+	changed, err := execData(ctx, s.db, size, fmt.Sprintf(insertSegments, repeat(oneSegmentRow, len(segs))), segmentArgs(segs)...)
 	outcomes := make([]Outcome, len(segs))
 	if err == nil && changed == int64(len(segs)) {
 		for i := range outcomes {
@@ -107,19 +108,22 @@ func (s *Store) readTags(ctx context.Context, segs []Segment) (map[SegmentRef][3
 	return tags, nil
 }
 
-// checkGroup refuses what the database or a reader would refuse later.
-func checkGroup(segs []Segment) error {
-	total := 0
+// checkGroup refuses what the database or a reader would refuse later, and
+// returns the size of all data.
+func checkGroup(segs []Segment) (size int, err error) {
+	if len(segs) > MaxGroupRows {
+		return 0, fmt.Errorf("%w: group of %d rows, at most %d", ErrTooLarge, len(segs), MaxGroupRows)
+	}
 	for _, seg := range segs {
 		if err := checkSegment(seg); err != nil {
-			return err
+			return 0, err
 		}
-		total += len(seg.Data)
+		size += len(seg.Data)
 	}
-	if total > MaxGroupBytes {
-		return fmt.Errorf("%w: group of %d bytes, at most %d", ErrTooLarge, total, MaxGroupBytes)
+	if size > MaxGroupBytes {
+		return 0, fmt.Errorf("%w: group of %d bytes, at most %d", ErrTooLarge, size, MaxGroupBytes)
 	}
-	return nil
+	return size, nil
 }
 
 func checkSegment(seg Segment) error {

@@ -137,6 +137,7 @@ func TestAppendRefusesBeforeSending(t *testing.T) {
 	}{
 		{"big row", with(func(s *cloudstore.Segment) { s.Data = big }), cloudstore.ErrTooLarge},
 		{"big group", group, cloudstore.ErrTooLarge},
+		{"many rows", make([]cloudstore.Segment, cloudstore.MaxGroupRows+1), cloudstore.ErrTooLarge},
 		{"no id", with(func(s *cloudstore.Segment) { s.SessionID = "" }), cloudstore.ErrBadSessionID},
 		{"epoch 0", with(func(s *cloudstore.Segment) { s.Epoch = 0 }), cloudstore.ErrBadInput},
 		{"seq 0", with(func(s *cloudstore.Segment) { s.Seq = 0 }), cloudstore.ErrBadInput},
@@ -169,8 +170,7 @@ func TestAppendRefusesBeforeSending(t *testing.T) {
 	}
 }
 
-// The largest rows and group that are allowed go in, over the text protocol
-// with its escaping.
+// The largest rows and group that are allowed go in.
 func TestAppendLargest(t *testing.T) {
 	s, _ := migrated(t)
 	var segs []cloudstore.Segment
@@ -192,41 +192,49 @@ func TestAppendLargest(t *testing.T) {
 	}
 }
 
-// The answer to the insert is lost: what stands says what happened.
+// The answer to the insert is lost: what stands says what happened. Small groups
+// go as text, large ones in the binary protocol.
 func TestAppendAnswerLost(t *testing.T) {
-	for _, afterwards := range []bool{false, true} {
-		t.Run(fmt.Sprintf("after commit %v", afterwards), func(t *testing.T) {
-			direct, config := migrated(t)
-			register(t, direct, "a")
-			for _, id := range []string{"x", "y"} {
-				mustTake(t, direct, id, "a")
-				appendAll(t, direct, segment(id, 1, 1, cloudstore.KindBase, ""))
-			}
-			mustTake(t, direct, "y", "a") // fences y
-			p := newProxy(t, config)
-			s := open(t, p.config)
-			segs := []cloudstore.Segment{
-				segment("x", 1, 2, cloudstore.KindDelta, ""), segment("x", 1, 3, cloudstore.KindDelta, ""),
-				segment("y", 1, 2, cloudstore.KindDelta, ""),
-			}
-			p.cut("INSERT INTO session_segments", afterwards)
-			got, err := s.AppendSegments(t.Context(), segs)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := []cloudstore.Outcome{cloudstore.Absent, cloudstore.Absent, cloudstore.Fenced}
-			if afterwards {
-				want = []cloudstore.Outcome{cloudstore.Durable, cloudstore.Durable, cloudstore.Fenced}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("outcomes (-want +got):\n%s", diff)
-			}
-			if p.cuts() != 1 {
-				t.Errorf("%d answers were cut off, want 1", p.cuts())
-			}
-			appendAll(t, s, segs[:2]...)
-		})
+	for _, size := range []int{0, 20_000} {
+		for _, afterwards := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, after commit %v", size, afterwards), func(t *testing.T) {
+				testAppendAnswerLost(t, size, afterwards)
+			})
+		}
 	}
+}
+
+func testAppendAnswerLost(t *testing.T, size int, afterwards bool) {
+	direct, config := migrated(t)
+	register(t, direct, "a")
+	for _, id := range []string{"x", "y"} {
+		mustTake(t, direct, id, "a")
+		appendAll(t, direct, segment(id, 1, 1, cloudstore.KindBase, ""))
+	}
+	mustTake(t, direct, "y", "a") // fences y
+	p := newProxy(t, config)
+	s := open(t, p.config)
+	salt := strings.Repeat("z", size)
+	segs := []cloudstore.Segment{
+		segment("x", 1, 2, cloudstore.KindDelta, salt), segment("x", 1, 3, cloudstore.KindDelta, salt),
+		segment("y", 1, 2, cloudstore.KindDelta, salt),
+	}
+	p.cut("x/1/2/delta", afterwards) // the data, whichever way it is sent
+	got, err := s.AppendSegments(t.Context(), segs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []cloudstore.Outcome{cloudstore.Absent, cloudstore.Absent, cloudstore.Fenced}
+	if afterwards {
+		want = []cloudstore.Outcome{cloudstore.Durable, cloudstore.Durable, cloudstore.Fenced}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	if p.cuts() != 1 {
+		t.Errorf("%d answers were cut off, want 1", p.cuts())
+	}
+	appendAll(t, s, segs[:2]...)
 }
 
 // The database stays away: nothing is known, and the error says so.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -16,6 +17,7 @@ import (
 // and Troubleshooting" of its documentation).
 const (
 	errDuplicate       = 1062
+	errUnknown         = 1105 // TiDB's wrapper for errors of its storage layer
 	errLockWaitTimeout = 1205
 	errDeadlock        = 1213
 )
@@ -36,7 +38,7 @@ var retryable = []uint16{
 var unavailable = []uint16{
 	1040, // too many connections
 	1053, // server shutdown in progress
-	1105, // unknown: TiDB's wrapper for errors of its storage layer
+	errUnknown,
 	1317, // interrupted
 	8229, // locks may have expired
 	8249, // resource group's quota used up …
@@ -75,7 +77,13 @@ func IsUnavailable(err error) bool {
 // same may be tried again at once.
 func isRetryable(err error) bool {
 	server, ok := errors.AsType[*mysql.MySQLError](err)
-	return ok && slices.Contains(retryable, server.Number)
+	return ok && (slices.Contains(retryable, server.Number) || isLockContention(server))
+}
+
+// isLockContention recognises an answer that has no number of its own: many
+// wanted one row's lock, and this one always came too late.
+func isLockContention(err *mysql.MySQLError) bool {
+	return err.Number == errUnknown && strings.Contains(err.Message, "pessimistic lock retry limit reached")
 }
 
 // isDuplicate reports whether err says that a row with this key exists.

@@ -49,7 +49,7 @@ func (s *Store) appendFirstBase(ctx context.Context, last Segment, creds Credent
 		case err == nil && stands.Tag != last.Tag:
 			return ErrFenced
 		case errors.Is(err, ErrNotFound):
-			if _, err := execOn(ctx, tx, insertSegment, segmentArgs([]Segment{last})...); err != nil {
+			if _, err := execData(ctx, tx, len(last.Data), insertSegment, segmentArgs([]Segment{last})...); err != nil {
 				if isDuplicate(err) {
 					return errStartOver
 				}

@@ -28,6 +28,7 @@ func (k SegmentKind) IsTerminator() bool {
 const (
 	MaxSegmentBytes     = 1 << 20 // Segment.Data
 	MaxGroupBytes       = 6 << 20 // all Data of one AppendSegments
+	MaxGroupRows        = 4096    // rows of one AppendSegments
 	MaxCredentialsBytes = 4 << 20 // Credentials.Data
 )
 

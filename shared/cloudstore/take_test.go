@@ -300,6 +300,27 @@ func TestStaleWriterRace(t *testing.T) {
 	}
 }
 
+// After a failure one connector takes many sessions at once; all of these takes
+// lock its own row.
+func TestTakeManyAtOnce(t *testing.T) {
+	s, _ := migrated(t)
+	register(t, s, "a")
+	var wg sync.WaitGroup
+	for worker := range 12 {
+		wg.Go(func() {
+			for i := range 10 {
+				if _, err := s.Take(t.Context(), request(fmt.Sprintf("%d/%d", worker, i), "a")); err != nil {
+					t.Errorf("take: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if owners, err := s.OwnersOf(t.Context(), "a"); err != nil || len(owners) != 120 {
+		t.Errorf("%d sessions owned, %v; want 120", len(owners), err)
+	}
+}
+
 func TestTakeByNonceTwice(t *testing.T) {
 	s, _ := migrated(t)
 	register(t, s, "a", "b")

@@ -88,6 +88,36 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
+// preparer is *sql.DB or *sql.Tx.
+type preparer interface {
+	execer
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+// textLimit is up to how much data a statement carries it as text.
+const textLimit = 4 << 10
+
+// execData is execOn for a statement that carries size bytes of data. Much of
+// it goes in the binary protocol: one more round trip, but the server need not
+// parse it (measured: ten times faster for a few MiB, three times for 200 rows
+// of 700 bytes).
+func execData(ctx context.Context, p preparer, size int, query string, args ...any) (changed int64, err error) {
+	if size <= textLimit {
+		return execOn(ctx, p, query, args...)
+	}
+	statement, err := p.PrepareContext(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	// The outcome is known by then; a connection that breaks now is dropped.
+	defer func() { _ = statement.Close() }()
+	result, err := statement.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 // querier is *sql.DB or *sql.Tx.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
