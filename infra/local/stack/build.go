@@ -74,22 +74,36 @@ func BuildPrograms(ctx context.Context) error {
 	}
 	defer unlock()
 	flags := []string{"build", "-trimpath", "-ldflags", "-s -w"}
-	if err := goTool(ctx, root, append(flags, "-o", filepath.Join(".build", "bin", "connector"), "./connector")); err != nil {
+	if err := buildConnector(ctx, root, flags); err != nil {
 		return err
 	}
 	for _, f := range functions(routes) {
 		args := slices.Concat(flags, []string{"-tags", "lambda.norpc", "-o", bootstrap(".", f.Function), "./functions/" + f.Function})
-		if err := goTool(ctx, root, args); err != nil {
+		if err := goTool(ctx, root, "CGO_ENABLED=0", args); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func goTool(ctx context.Context, root string, args []string) error {
+// RaceVariable in the environment makes Build build the connector with the race
+// detector, which needs a C compiler: `make test` sets it where there is one, so
+// that the end-to-end tests look for races in real processes.
+const RaceVariable = "CLOUDSESSION_RACE"
+
+func buildConnector(ctx context.Context, root string, flags []string) error {
+	cgo := "CGO_ENABLED=0"
+	if os.Getenv(RaceVariable) != "" {
+		cgo = "CGO_ENABLED=1"
+		flags = []string{"build", "-trimpath", "-race"}
+	}
+	return goTool(ctx, root, cgo, append(flags, "-o", filepath.Join(".build", "bin", "connector"), "./connector"))
+}
+
+func goTool(ctx context.Context, root, cgo string, args []string) error {
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // names from our own template
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), cgo)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
