@@ -81,8 +81,15 @@ else
 endif
 
 .PHONY: interop
-interop: tidb ## checks against programs from elsewhere; the README says what it needs
+interop: tidb interop-tools ## checks against programs from elsewhere; the README says what it needs
 	go test -tags interop -count=1 -timeout 15m ./infra/interop/...
+
+# What Python's package client can install is installed; a missing program fails.
+.PHONY: interop-tools
+interop-tools:
+	@command -v python3 >/dev/null || { echo "make interop needs python3 (Debian: apt-get install python3 python3-pip)"; exit 1; }
+	@python3 -c 'import moto.server' 2>/dev/null || python3 -m pip install 'moto[server,sqs]==5.2.1'
+	@command -v cfn-lint >/dev/null || python3 -m pip install cfn-lint==1.51.0
 
 .PHONY: bench
 bench: build ## measure what the design sets targets for; some minutes
