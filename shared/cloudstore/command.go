@@ -55,7 +55,7 @@ const (
 		error_code, error, result, created_at, deadline, started_at, finished_at FROM commands WHERE sameness = ? FOR UPDATE`
 	lockOverdue   = `SELECT deadline <= NOW(6) FROM commands WHERE command_id = ? FOR UPDATE`
 	insertCommand = `INSERT INTO commands (command_id, session_id, kind, args, state, connector_id, requested_by, request_id, sameness, deadline)
-		VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)`
+		VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND)`
 	expireCommand = `UPDATE commands SET state = 'expired', sameness = NULL, finished_at = NOW(6)
 		WHERE command_id = ? AND state IN ('queued', 'running')`
 	expireCommands = `UPDATE commands SET state = 'expired', sameness = NULL, finished_at = NOW(6)
@@ -80,7 +80,8 @@ const (
 const pendingPage = 200
 
 // CreateCommand queues a command. ID, SessionID, Kind and Deadline are
-// required; Args nil is {}; ConnectorID is the one it is meant for, or "". An
+// required; Args nil is {}; ConnectorID is the one it is meant for, or "". The
+// deadline counts as so long from now: TiDB's clock decides when it is over. An
 // unfinished command of the same session, kind and arguments is returned
 // instead, with created false: a request that is repeated does no harm.
 func (s *Store) CreateCommand(ctx context.Context, c Command) (_ Command, created bool, err error) {
@@ -121,7 +122,7 @@ func createCommand(ctx context.Context, tx *sql.Tx, c Command) (_ Command, creat
 		return Command{}, false, err
 	}
 	_, err = execOn(ctx, tx, insertCommand, c.ID, c.SessionID, c.Kind, string(c.Args), nullable(c.ConnectorID),
-		cut(c.RequestedBy, maxName), cut(c.RequestID, maxName), key, c.Deadline.UTC())
+		cut(c.RequestedBy, maxName), cut(c.RequestID, maxName), key, time.Until(c.Deadline).Microseconds())
 	if isDuplicate(err) {
 		// Somebody else's twin, or our own id.
 		if own, err := one(ctx, tx, scanCommand, lockCommand, c.ID); err == nil {

@@ -308,3 +308,29 @@ func TestServerEndsSilentTransactions(t *testing.T) {
 		t.Error("the frozen session is still there")
 	}
 }
+
+// One connection is enough for everything, as in a Lambda.
+func TestSingleConnection(t *testing.T) {
+	direct, config := migrated(t)
+	config.MaxConns = 1
+	s := open(t, config)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	register(t, s, "a")
+	backedUp(t, s, "x", "a")
+	again := []cloudstore.Segment{segment("x", 1, 1, cloudstore.KindBase, "")} // reads tags back
+	if got, err := s.AppendSegments(t.Context(), again); err != nil || got[0] != cloudstore.Durable {
+		t.Errorf("append: %v, %v", got, err)
+	}
+	create(t, s, command("x", cloudstore.CommandSync, "", ""))
+	if _, _, err := s.ListSessions(t.Context(), 0, ""); err != nil {
+		t.Error(err)
+	}
+	if err := s.DeleteSession(t.Context(), "x"); err != nil {
+		t.Error(err)
+	}
+	if _, err := direct.SessionStatus(t.Context(), "x"); !errors.Is(err, cloudstore.ErrNotFound) {
+		t.Errorf("status afterwards: %v", err)
+	}
+}
