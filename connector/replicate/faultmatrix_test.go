@@ -61,7 +61,10 @@ func TestFaultMatrix(t *testing.T) {
 			t.Errorf("the story has no %s", op)
 		}
 	}
-	for at := 0; at < len(calls); at += stride {
+	for at := range calls {
+		if at%stride != 0 {
+			continue
+		}
 		for _, kind := range []fault{lost, lostPersisted} {
 			t.Run(fmt.Sprintf("%02d-%s-%d", at, calls[at], kind), func(t *testing.T) {
 				g := newRig(t, newMemory(), slowly)
@@ -119,7 +122,10 @@ func TestCrashMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := g.store.calls()
-	for at := 0; at < len(calls); at += stride {
+	for at := range calls {
+		if at%stride != 0 {
+			continue
+		}
 		for _, kind := range []fault{lost, lostPersisted} {
 			for _, own := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%02d-%s-%d-own=%v", at, calls[at], kind, own), func(t *testing.T) {
@@ -136,7 +142,7 @@ func crashAt(t *testing.T, at int, kind fault, own bool) {
 	g.store.set(only(at, kind, func() { close(died) }))
 	l := g.pair("personal", 1)
 	alive := make(chan struct{})
-	durable := &snapshots{first: g.dump(l.file)}
+	durable := &snapshots{}
 	go func() {
 		defer close(alive)
 		tellStory(l, durable, died)
@@ -186,13 +192,13 @@ func judgeOf(g *rig) func(p cloudstore.Parent) string {
 }
 
 // snapshots are the states a restore may show: the last one reported durable, and the one that was
-// being pushed when the process died. Before anything was reported, that may be the state of the start.
+// being pushed when the process died.
 type snapshots struct {
-	first, last, next map[string][]string
+	last, next map[string][]string
 }
 
 func (s *snapshots) has(got map[string][]string) bool {
-	return s.last == nil && sameDump(s.first, got) || sameDump(s.last, got) || sameDump(s.next, got)
+	return sameDump(s.last, got) || sameDump(s.next, got)
 }
 
 func sameDump(a, b map[string][]string) bool {
@@ -210,8 +216,8 @@ func sameDump(a, b map[string][]string) bool {
 // tellStory is story, step by step, until the process dies.
 func tellStory(l *live, s *snapshots, died <-chan struct{}) {
 	ctx := l.limit()
-	for _, do := range []func(context.Context) error{
-		l.repl.Flush, l.repl.WaitDurable, l.repl.Flush,
+	for i, do := range []func(context.Context) error{
+		l.repl.WaitDurable, l.repl.Flush, l.repl.WaitDurable, l.repl.Flush,
 		func(ctx context.Context) error { return l.repl.Rebase(ctx, true) },
 		func(context.Context) error { return l.handOff() },
 	} {
@@ -220,7 +226,9 @@ func tellStory(l *live, s *snapshots, died <-chan struct{}) {
 			return
 		default:
 		}
-		l.steps(15)
+		if i > 0 { // the first base is read at once: it must not catch a state in between
+			l.steps(15)
+		}
 		if s.next = l.dump(l.file); do(ctx) != nil {
 			return
 		}
