@@ -20,7 +20,7 @@ type TakeRequest struct {
 	MayCreate     bool // a session never seen: create its owner row (pairing, import)
 	WithoutParent bool // a new identity, or the first backup after DELETE
 	AnyWanted     bool // also a session wanted closed (rekey, export)
-	ByCommand     bool // a person asked: also from a dead owner with failover = manual
+	ByCommand     bool // a person asked: also from a dead owner with failover = manual, and before a reservation
 
 	// Judge is called inside the transaction, once an attempt, and returns how
 	// the term starts. It must be quick and must not use the Store.

@@ -382,6 +382,7 @@ func TestTakeRules(t *testing.T) {
 		{"free", "b", []change{release("", 0, "")}, nil},
 		{"reserved for it", "b", []change{release("b", time.Hour, "")}, nil},
 		{"reserved for another", "b", []change{release("c", time.Hour, "")}, cloudstore.ErrNotTakeable},
+		{"reserved for another, asked for", "b", []change{release("c", time.Hour, ""), set(func(r *cloudstore.TakeRequest) { r.ByCommand = true })}, nil},
 		{"reserved once", "b", []change{release("c", 0, "")}, nil},
 		{"wanted closed", "b", []change{release("", 0, "closed")}, cloudstore.ErrNotTakeable},
 		{"wanted closed, rekey", "b", []change{release("", 0, "closed"), set(func(r *cloudstore.TakeRequest) { r.AnyWanted = true })}, nil},
