@@ -3,6 +3,7 @@ package watest_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,9 @@ type client struct {
 	t    *testing.T
 	path string
 	db   *sql.DB
+
+	connecting sync.Mutex
+	closing    bool // guarded by connecting
 
 	mu      sync.Mutex
 	events  []any
@@ -82,10 +86,34 @@ func openFile(t *testing.T, path string) *client {
 }
 
 func (c *client) close() {
+	c.connecting.Lock()
+	c.closing = true
+	c.connecting.Unlock()
 	c.Disconnect()
 	if err := c.db.Close(); err != nil {
 		c.t.Errorf("close %s: %v", c.path, err)
 	}
+}
+
+// reconnectByHand takes reconnecting out of whatsmeow's hands. A send that a
+// disconnection interrupts and whatsmeow's own reconnecting both write a flag
+// in go.mau.fi/util's exsync.Event.GetChan without a lock; the race detector
+// sees it now and then.
+func (c *client) reconnectByHand() {
+	c.EnableAutoReconnect = false
+	c.AddEventHandler(func(event any) {
+		if _, ok := event.(*events.Disconnected); !ok {
+			return
+		}
+		c.connecting.Lock()
+		defer c.connecting.Unlock()
+		if c.closing {
+			return
+		}
+		if err := c.Connect(); err != nil && !errors.Is(err, whatsmeow.ErrAlreadyConnected) {
+			c.t.Errorf("connect again: %v", err)
+		}
+	})
 }
 
 func (c *client) note(event any) {
@@ -160,10 +188,6 @@ func (c *client) connect() {
 	await[*events.Connected](c, "connection", nil)
 }
 
-func whatsmeowID(id types.MessageID) whatsmeow.SendRequestExtra {
-	return whatsmeow.SendRequestExtra{ID: id}
-}
-
 func (c *client) trySend(to types.JID, text string) error {
 	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: new(text)})
 	return err
@@ -178,10 +202,14 @@ func (c *client) send(to types.JID, text string) types.MessageID {
 	return response.ID
 }
 
-// pairQR links a new client by QR code and waits until it is logged in.
-func pairQR(t *testing.T, addr string, phone *watest.Phone) *client {
+// pairQR links a new client by QR code and waits until it is logged in. set
+// changes the client before it connects.
+func pairQR(t *testing.T, addr string, phone *watest.Phone, set ...func(*client)) *client {
 	t.Helper()
 	c := open(t, addr, filepath.Join(t.TempDir(), phone.PN().User+".db"))
+	for _, change := range set {
+		change(c)
+	}
 	pair(t, c, phone)
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 
@@ -41,21 +42,25 @@ func TestSendingWhileSocketsAreCut(t *testing.T) {
 	var clients []*client
 	for i, name := range []string{"Alice", "Bob", "Carol"} {
 		phones = append(phones, newPhone(t, s, fmt.Sprintf("6281%07d", i), name))
-		clients = append(clients, pairQR(t, addr, phones[i]))
+		clients = append(clients, pairQR(t, addr, phones[i], (*client).reconnectByHand))
 	}
 	group, err := phones[0].CreateGroup(testContext(t), phones[1].LID(), phones[2].LID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	chats := []types.JID{group, phones[0].PN(), phones[1].LID(), phones[2].PN()}
+	for n, chat := range chats {
+		clients[0].send(chat, fmt.Sprintf("opening of chat %d", n))
+	}
 
 	const rounds = 15
+	const total = (rounds + 1) * 4
 	var work sync.WaitGroup
 	for n, chat := range chats {
 		work.Go(func() {
 			for i := range rounds {
 				text := fmt.Sprintf("%d in chat %d", i, n)
-				if err := sendPersistently(t, clients[0], chat, text); err != nil {
+				if err := sendPersistently(t, s, clients[0], chat, text); err != nil {
 					t.Errorf("%s: %v", text, err)
 				}
 			}
@@ -64,7 +69,7 @@ func TestSendingWhileSocketsAreCut(t *testing.T) {
 	for range 6 {
 		device := *clients[random.IntN(len(clients))].Store.ID
 		until := s.Counters().Accepted + 1 + random.IntN(8)
-		waitFor(t, s, "messages come", func() bool { return s.Counters().Accepted >= min(until, rounds*len(chats)) })
+		waitFor(t, s, "messages come", func() bool { return s.Counters().Accepted >= min(until, total) })
 		s.Faults().Cut(&device)
 	}
 	work.Wait()
@@ -72,7 +77,7 @@ func TestSendingWhileSocketsAreCut(t *testing.T) {
 	for _, c := range clients[1:] {
 		c.awaitText(fmt.Sprintf("%d in chat 0", rounds-1))
 	}
-	if c := s.Counters(); c.MaxSocketsPerDevice != 1 || c.ShownTwice != 0 || c.KeysReused != 0 || c.Accepted != rounds*len(chats) {
+	if c := s.Counters(); c.MaxSocketsPerDevice != 1 || c.ShownTwice != 0 || c.KeysReused != 0 || c.Accepted != total {
 		t.Errorf("counters: %+v", c)
 	}
 }
@@ -85,12 +90,16 @@ func expectNothingLost(t *testing.T, s *watest.Service) {
 }
 
 // sendPersistently sends under one id until the service has acknowledged it.
-func sendPersistently(t *testing.T, c *client, to types.JID, text string) error {
+func sendPersistently(t *testing.T, s *watest.Service, c *client, to types.JID, text string) error {
 	t.Helper()
-	id := c.GenerateMessageID()
+	ctx := testContext(t)
+	extra := whatsmeow.SendRequestExtra{ID: c.GenerateMessageID()}
 	for {
-		_, err := c.SendMessage(testContext(t), to, &waE2E.Message{Conversation: &text}, whatsmeowID(id))
-		if err == nil || !c.WaitForConnection(patience) {
+		_, err := c.SendMessage(ctx, to, &waE2E.Message{Conversation: &text}, extra)
+		if err == nil {
+			return nil
+		}
+		if s.Wait(ctx, func() bool { return s.Device(*c.Store.ID).Active }) != nil {
 			return err
 		}
 	}

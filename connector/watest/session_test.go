@@ -190,7 +190,7 @@ func TestLowPreKeysCauseAnUpload(t *testing.T) {
 func TestFaults(t *testing.T) {
 	s, addr := service(t)
 	alice, bob := newPhone(t, s, "6281111111111", "Alice"), newPhone(t, s, "6282222222222", "Bob")
-	c := pairQR(t, addr, alice)
+	c := pairQR(t, addr, alice, (*client).reconnectByHand)
 	device := *c.Store.ID
 	f := s.Faults()
 	// again runs a fault that ends the connection, and waits for the next one.
@@ -268,9 +268,11 @@ func TestFaults(t *testing.T) {
 		t.Run(when.name, func(t *testing.T) {
 			rule := f.CutOn(&device, when.direction, watest.Once(when.match))
 			defer rule.Remove()
-			if err := c.trySend(bob.PN(), when.name); err != nil {
-				t.Error(err)
-			}
+			again(t, func() {
+				if err := c.trySend(bob.PN(), when.name); err != nil {
+					t.Error(err)
+				}
+			})
 			if rule.Hits() != 1 {
 				t.Error("no cut")
 			}
@@ -278,7 +280,7 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	t.Run("clone", func(t *testing.T) {
-		c.WaitForConnection(patience)
+		waitFor(t, s, "client is back", func() bool { return s.Device(device).Active })
 		rule := f.AllowClones(&device)
 		defer rule.Remove()
 		clone := open(t, addr, c.path)

@@ -150,10 +150,7 @@ func TestReuseOfSenderKeys(t *testing.T) {
 func TestPhoneResendsPlaceholder(t *testing.T) {
 	s, addr := service(t)
 	alice, bob := newPhone(t, s, "6281111111111", "Alice"), newPhone(t, s, "6282222222222", "Bob")
-	c := openUnconfigured(t)
-	watest.Configure(c.Client, addr)
-	c.SynchronousAck = true
-	pair(t, c, alice)
+	c := pairQR(t, addr, alice, func(c *client) { c.SynchronousAck = true })
 	c.send(bob.PN(), "opens sessions with both phones")
 	waitText(t, bob, "opens sessions with both phones")
 	bob.SetSilent(true)
