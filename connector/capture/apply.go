@@ -27,7 +27,7 @@ func (f *File) Apply(ctx context.Context, p sessionlog.Push) error {
 				return err
 			}
 		}
-		return replay(ctx, tx, p)
+		return f.replay(ctx, tx, p)
 	})
 	if err != nil {
 		return fmt.Errorf("apply push: %w", corrupt(err))
@@ -63,8 +63,8 @@ func discard(c *sql.Conn) error {
 
 // replay deletes every row that p names and inserts those that exist. All go
 // before any come, since a row may take over another one's unique value.
-func replay(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
-	l, err := readLayout(ctx, tx)
+func (f *File) replay(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
+	l, err := f.replayLayout(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,37 @@ func replay(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
 		}
 	}
 	return eachRecord(ctx, tx, p, insertStatement, func(r sessionlog.Record) []any { return r.Row })
+}
+
+// replayLayout returns the captured tables. A log may hold thousands of deltas,
+// and reading the tables' shapes costs more than most of them: so they are read
+// again only when SQLite's own counter of schema changes has moved
+// (https://www.sqlite.org/pragma.html#pragma_schema_version).
+func (f *File) replayLayout(ctx context.Context, tx *sql.Tx) (*layout, error) {
+	var version int64
+	if err := tx.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&version); err != nil {
+		return nil, fmt.Errorf("read schema version: %w", err)
+	}
+	f.mu.Lock()
+	known := f.replayed
+	f.mu.Unlock()
+	if known.layout != nil && known.version == version {
+		return known.layout, nil
+	}
+	l, err := readLayout(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.replayed = replayed{version, l}
+	f.mu.Unlock()
+	return l, nil
+}
+
+// replayed is the layout that Apply found at a schema version.
+type replayed struct {
+	version int64
+	layout  *layout
 }
 
 // refuseInstalled returns an error unless the file is one that Apply builds:

@@ -34,8 +34,9 @@ type File struct {
 	closing  atomic.Bool // commits are refused from now on
 	conns    sync.WaitGroup
 
-	mu     sync.Mutex
-	layout *layout // of the captured tables, nil until needed; see currentLayout
+	mu       sync.Mutex
+	replayed replayed
+	layout   *layout // of the captured tables, nil until needed; see currentLayout
 }
 
 // Open opens the session file at path, creating it (0600) and its folder (0700)
