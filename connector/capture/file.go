@@ -98,7 +98,7 @@ func prepare(abs string) error {
 		if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 			return err
 		}
-		file, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the path is the caller's to choose
+		file, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return err
 		}

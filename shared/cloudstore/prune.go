@@ -12,8 +12,9 @@ const (
 		WHERE session_id = ? AND epoch = ? AND kind = 'base' AND seq >= ? ORDER BY seq FOR UPDATE`
 	// Terminators stay for good: without its fence, a writer that slept since
 	// would be told that its rows are durable.
+	// Oldest first: an interruption leaves no hole behind an older base.
 	pruneSegments = `DELETE FROM session_segments WHERE session_id = ? AND kind IN ('base', 'delta')
-		AND (epoch < ? OR epoch = ? AND seq < ?) LIMIT ?`
+		AND (epoch < ? OR epoch = ? AND seq < ?) ORDER BY epoch, seq LIMIT ?`
 )
 
 // pruneBatch bounds one transaction's deletions.
