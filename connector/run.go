@@ -89,6 +89,9 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger
 	if c.store, err = cfg.open(0); err != nil {
 		return nil, err
 	}
+	if cfg.TLS == string(cloudstore.TLSOff) {
+		log.Warn("TIDB_TLS=off: connections to TiDB are not encrypted")
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.store.Close())
