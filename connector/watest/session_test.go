@@ -60,8 +60,17 @@ func TestUnlinked(t *testing.T) {
 	s, addr := service(t)
 	alice, bob := newPhone(t, s, "6281111111111", "Alice"), newPhone(t, s, "6282222222222", "Bob")
 	ctx := testContext(t)
+	// settled pairs a client and talks with it: what whatsmeow does in the
+	// background after a login must not meet the removal of its store.
+	settled := func(text string) *client {
+		c := pairQR(t, addr, alice)
+		sendText(t, bob, alice.LID(), text)
+		c.awaitText(text)
+		c.send(bob.LID(), "re: "+text)
+		return c
+	}
 
-	online := pairQR(t, addr, alice)
+	online := settled("one")
 	device := *online.Store.ID
 	if err := alice.Unlink(ctx, device); err != nil {
 		t.Fatal(err)
@@ -70,7 +79,7 @@ func TestUnlinked(t *testing.T) {
 		t.Error("told at connect")
 	}
 
-	offline := pairQR(t, addr, alice)
+	offline := settled("two")
 	device = *offline.Store.ID
 	offline.Disconnect()
 	if err := alice.Unlink(ctx, device); err != nil {
@@ -83,7 +92,7 @@ func TestUnlinked(t *testing.T) {
 		t.Errorf("told %+v", e)
 	}
 
-	leaver := pairQR(t, addr, alice)
+	leaver := settled("three")
 	if err := leaver.Logout(ctx); err != nil {
 		t.Fatal(err)
 	}
