@@ -195,7 +195,7 @@ func (c *connector) stop(cause error) error {
 	started := time.Now()
 	var err error
 	if errors.Is(cause, ownership.ErrLost) {
-		c.manager.Abandon()
+		err = c.manager.Abandon()
 	} else if err = c.manager.Close(ctx); err == nil {
 		err = c.lease.Retire(ctx)
 	}

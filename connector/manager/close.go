@@ -42,12 +42,13 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		return errors.Join(fmt.Errorf("stop session: %w", err), o.shut())
 	}
 	if o.local.Load() {
-		// Nothing is pushed and so nothing can be sealed: the file is the only copy.
-		return o.shutReplication()
+		// Nothing is pushed and so nothing can be sealed: the file is the only copy,
+		// and the row stays this connector's.
+		return errors.Join(o.shutReplication(), m.opt.Store.SetWanted(ctx, s.id, r.wanted))
 	}
 	err := m.seal(ctx, s, o)
 	if errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrBackupOff) {
-		return errors.Join(m.settleFenced(ctx, s, o), o.shutReplication())
+		return errors.Join(m.settleFenced(ctx, s, o, r), o.shutReplication())
 	}
 	if err != nil {
 		return errors.Join(err, o.shutReplication())
@@ -73,14 +74,14 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 // settleFenced ends a term whose log refused the seal. If only the cloud copy was
 // deleted the file stays: it is the only one there is (O10). Else the session is
 // somebody else's.
-func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened) error {
+func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r release) error {
 	owner, err := m.opt.Store.Owner(ctx, s.id)
 	if err != nil {
 		return fmt.Errorf("read owner of session: %w", err)
 	}
 	if m.deleted(owner, o) {
 		s.log.Info("session closed; it is not in the cloud")
-		return nil
+		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
 	}
 	s.log.Warn("session lost: its file is set aside", "reason", "another connector took it", "epoch", o.taken.Epoch)
 	return s.files.setAside()
@@ -126,20 +127,23 @@ func (m *Manager) dropPairing(ctx context.Context, s *session, o *opened) error 
 	return errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, "", 0, "closed"))
 }
 
-// lose closes a session that is not this connector's any more: nothing is
-// pushed, and the file is set aside, its Signal state never to be used again.
-func (m *Manager) lose(s *session, why string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m.loseLocked(s, why)
-}
-
-// loseIf loses the session if it still is the one that o stands for.
+// loseIf closes a session that is not this connector's any more, if it still is
+// the one that o stands for: nothing is pushed, and the file is set aside, its
+// Signal state never to be used again.
 func (m *Manager) loseIf(s *session, o *opened, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current() == o {
 		m.loseLocked(s, why)
+	}
+}
+
+// closeTainted closes a session whose only copy is here, and marks that copy.
+func (m *Manager) closeTainted(s *session, o *opened, why string) {
+	s.setCurrent(nil)
+	s.log.Warn("session closed; its file is marked", "reason", why, "epoch", o.taken.Epoch)
+	if err := errors.Join(s.files.taint(), o.shut()); err != nil {
+		s.log.Error("close session", "error", err)
 	}
 }
 

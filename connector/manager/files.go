@@ -99,7 +99,27 @@ func (s sessionFiles) adopt(path string, epoch uint64) error {
 	if err := ownership.WriteFile(filepath.Join(s.dir, "current.json"), data); err != nil {
 		return err
 	}
+	if err := os.Remove(filepath.Join(s.dir, "tainted")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear mark of session folder: %w", err)
+	}
 	return s.setAsideOthers(filepath.Base(path))
+}
+
+// taint marks the adopted file's Signal state as stale: a clone has moved on from
+// it. The mark outlives the process; adopting a file that was made safe ends it.
+func (s sessionFiles) taint() error {
+	return ownership.WriteFile(filepath.Join(s.dir, "tainted"), nil)
+}
+
+func (s sessionFiles) tainted() (bool, error) {
+	_, err := os.Stat(filepath.Join(s.dir, "tainted"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at session folder: %w", err)
+	}
+	return true, nil
 }
 
 // setAside moves every session file of the folder away, so that none is opened

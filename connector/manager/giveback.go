@@ -20,7 +20,7 @@ const StateFailed whatsapp.State = "failed"
 // that would have gone on exactly did nothing, so it is sealed at once: the next
 // start must not be less exact because of it.
 func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	ctx, cancel := context.WithTimeout(m.hard, stopTime)
 	defer cancel()
 	_, detail := outcomeOf(cause)
 	s.setState(StateFailed, detail)
@@ -32,9 +32,11 @@ func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
 	if wanted == "" || taken.Start == replicate.StartNew {
 		wanted = cloudstore.WantedClosed
 	}
-	errs = append(errs,
-		m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail),
-		m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted))
+	errs = append(errs, m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail))
+	// Without a copy in the cloud the session is worth something only here.
+	if taken.Parent.Owner.Backup != cloudstore.BackupOff || taken.Start == replicate.StartNew {
+		errs = append(errs, m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted))
+	}
 	if err := errors.Join(errs...); err != nil {
 		// It stays ours under this incarnation; the next sweep takes it again.
 		s.log.Warn("session not released", "error", err)

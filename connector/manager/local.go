@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/inbox"
@@ -113,36 +114,87 @@ const messagesAtOnce = 200
 // Messages reports received messages after the given number and, with follow,
 // new ones until ctx ends or the session is closed.
 func (l Local) Messages(ctx context.Context, id string, after int64, follow bool, report func(control.Message) error) error {
-	o, err := l.m.live(id)
-	if err != nil {
-		return err
+	for {
+		o, err := l.m.live(id)
+		if err != nil {
+			return err
+		}
+		if after, err = l.read(ctx, o, after, follow, report); !errors.Is(err, errReopened) {
+			return err
+		}
+		// Closed, or opened anew by a restore: the numbers go on.
+		if err := l.m.waitLive(ctx, id); err != nil {
+			return err
+		}
 	}
+}
+
+// errReopened: the session's file was closed while its messages were read.
+var errReopened = errors.New("session was closed")
+
+// read reports one term's messages and returns the number of the last one.
+func (l Local) read(ctx context.Context, o *opened, after int64, follow bool, report func(control.Message) error) (int64, error) {
 	box := o.wa.Inbox()
 	added, stop := box.Watch()
 	defer stop()
 	for {
 		list, err := box.List(ctx, after, messagesAtOnce)
 		if err != nil {
-			return fmt.Errorf("read inbox: %w", err)
+			select {
+			case <-o.gone: // it only said that the file is closed
+				return after, errReopened
+			case <-time.After(closingGrace):
+				return after, fmt.Errorf("read inbox: %w", err)
+			}
 		}
 		for _, msg := range list {
-			after = msg.Seq
 			if err := report(message(msg)); err != nil {
-				return err
+				return after, err
 			}
+			after = msg.Seq
 		}
 		switch {
 		case len(list) == messagesAtOnce:
 			continue
 		case !follow:
-			return nil
+			return after, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return after, ctx.Err()
 		case <-l.m.life.Done():
-			return ErrClosing
+			return after, ErrClosing
+		case <-o.gone:
+			return after, errReopened
 		case <-added:
+		}
+	}
+}
+
+// closingGrace is how long a session takes at most from closing its file to
+// being known as closed.
+const closingGrace = 10 * time.Second
+
+// reopenPatience is how long a follower waits for a session that was closed.
+const reopenPatience = time.Minute
+
+// waitLive waits until the session is open here again.
+func (m *Manager) waitLive(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := m.live(id)
+		if !errors.Is(err, ErrNotOpen) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-m.life.Done():
+			return ErrClosing
+		case <-tick.C:
 		}
 	}
 }

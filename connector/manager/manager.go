@@ -6,7 +6,6 @@ package manager
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -63,15 +62,19 @@ type Manager struct {
 	sessions map[string]*session
 	closing  bool
 	tasks    sync.WaitGroup
-	life     context.Context // ends when Close begins; sessions' own work hangs on it
+	life     context.Context // ends when Close begins: nothing new is started
 	end      context.CancelFunc
+	hard     context.Context // ends when Close's time is over: what must not be cut short hangs on it
+	endHard  context.CancelFunc
 	states   chan struct{} // some session's state is to be reported
 }
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
-	life, end := context.WithCancel(context.Background())
-	return &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, life: life, end: end, states: make(chan struct{}, 1)}
+	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, states: make(chan struct{}, 1)}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.hard, m.endHard = context.WithCancel(context.Background())
+	return m
 }
 
 // Run renews the lease, carries out commands and sweeps for sessions to open,
@@ -177,7 +180,8 @@ func (m *Manager) confirmLoss(s *session, o *opened) {
 		m.logUnlessEnding(m.life, "read owner of session", err)
 		return
 	}
-	if owner.Epoch > o.taken.Epoch {
+	// A later epoch of this connector is its own take whose answer was lost.
+	if owner.Epoch > o.taken.Epoch && owner.ConnectorID != m.opt.Lease.ConnectorID() {
 		m.loseIf(s, o, "another connector took it")
 	}
 }
@@ -197,13 +201,23 @@ func (m *Manager) sweep(ctx context.Context) error {
 		if m.count() >= m.opt.Capacity {
 			return nil
 		}
-		m.background(id, func(ctx context.Context) {
-			if _, err := m.Open(ctx, id, reasonSweep); err != nil && !errors.Is(err, ErrElsewhere) && !errors.Is(err, ErrNoSession) {
-				m.log.Error("open session", "session", id, "error", err)
-			}
-		})
+		m.background(id, func(ctx context.Context) { m.openSwept(ctx, o) })
 	}
 	return nil
+}
+
+func (m *Manager) openSwept(ctx context.Context, o cloudstore.Owner) {
+	_, err := m.Open(ctx, o.SessionID, reasonSweep)
+	switch {
+	case err == nil || errors.Is(err, ErrElsewhere) || ctx.Err() != nil:
+	case errors.Is(err, ErrNoSession) && o.ConnectorID == m.opt.Lease.ConnectorID():
+		// A pairing that never came to a link: there is nothing to open.
+		if err := m.opt.Store.SetWanted(ctx, o.SessionID, cloudstore.WantedClosed); err != nil {
+			m.log.Warn("session not closed", "session", o.SessionID, "error", err)
+		}
+	default:
+		m.log.Error("open session", "session", o.SessionID, "error", err)
+	}
 }
 
 // background runs f on the manager's own time. Close waits for it.
@@ -214,8 +228,8 @@ func (m *Manager) background(id string, f func(ctx context.Context)) {
 		return
 	}
 	s := m.entryLocked(id)
-	if s.current() != nil || s.resting(time.Now()) || !s.claimBackground() {
-		return // open already, failing, or under way
+	if s.current() != nil || s.resting(time.Now()) || s.ended() || !s.claimBackground() {
+		return // open already, failing, over, or under way
 	}
 	m.tasks.Go(func() {
 		defer s.releaseBackground()
@@ -264,41 +278,4 @@ func (m *Manager) count() int { return len(m.held()) }
 // Load reports how busy this connector is, for its row in TiDB.
 func (m *Manager) Load() cloudstore.Load {
 	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.count()}
-}
-
-// Close closes every session, exactly where possible: sockets closed, all
-// pushed, log sealed, owner row released for this connector's next start. Give
-// ctx the time that may take (10 s in production).
-func (m *Manager) Close(ctx context.Context) error {
-	m.mu.Lock()
-	m.closing = true
-	m.mu.Unlock()
-	m.end()
-	m.tasks.Wait()
-	var g errgroup.Group
-	g.SetLimit(64)
-	for _, s := range m.held() {
-		g.Go(func() error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: "open"}); err != nil {
-				return fmt.Errorf("close session %s: %w", s.id, err)
-			}
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-// Abandon closes every session without pushing anything: the lease is lost, so
-// somebody else may hold them already.
-func (m *Manager) Abandon() {
-	m.mu.Lock()
-	m.closing = true
-	m.mu.Unlock()
-	m.end()
-	m.tasks.Wait()
-	for _, s := range m.held() {
-		m.lose(s, "this connector's lease was taken over")
-	}
 }

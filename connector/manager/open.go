@@ -66,6 +66,8 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	if err != nil {
 		return err
 	}
+	s.setOver(false)
+	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	s.setCurrent(o)
 	o.rep.Changed() // what was written before the line above woke nobody
 	m.watch(s, o)
@@ -116,6 +118,10 @@ type prior struct {
 	boot  string
 	inode uint64
 	high  ownership.HighWater
+	// tainted: the file's Signal state is stale, for a clone has moved on.
+	tainted bool
+	// local: the term starts safely from the file, which is the only copy.
+	local bool
 }
 
 // close closes the file unless it was handed on.
@@ -146,14 +152,34 @@ func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
 	if err != nil || !ok {
 		return p, err
 	}
-	if err := m.readPriorFile(ctx, s, p, path); err != nil {
-		// A file that can't be read is no base to resume from. The cloud copy is.
-		s.log.Warn("local session file set aside: it can't be read", "error", err)
+	err = m.readPriorFile(ctx, s, p, path)
+	if errors.Is(err, capture.ErrCorrupt) || errors.Is(err, errNoDevice) {
+		// Only what is known to be of no use: a read that failed for another
+		// reason says nothing about the file, which may be the newest state.
+		s.log.Warn("local session file set aside", "error", err)
 		err = errors.Join(p.close(), s.files.setAside())
 		p.file, p.state = nil, capture.State{}
 		return p, err
 	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	return p, nil
+}
+
+// errNoDevice: the file was made by a pairing that never came to a link.
+var errNoDevice = errors.New("session file holds no device")
+
+// hasDevice reports whether a session file was ever linked to a phone.
+func hasDevice(ctx context.Context, f *capture.File) (bool, error) {
+	var tables int
+	const table = `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'whatsmeow_device'`
+	if err := f.DB().QueryRowContext(ctx, table).Scan(&tables); err != nil || tables == 0 {
+		return false, err
+	}
+	var devices int
+	err := f.DB().QueryRowContext(ctx, `SELECT COUNT(*) FROM whatsmeow_device`).Scan(&devices)
+	return devices > 0, err
 }
 
 func (m *Manager) readPriorFile(ctx context.Context, s *session, p *prior, path string) (err error) {
@@ -164,6 +190,16 @@ func (m *Manager) readPriorFile(ctx context.Context, s *session, p *prior, path 
 		return err
 	}
 	if err := p.file.Check(ctx); err != nil {
+		return err
+	}
+	linked, err := hasDevice(ctx, p.file)
+	if err != nil {
+		return fmt.Errorf("read session file: %w", err)
+	}
+	if !linked {
+		return errNoDevice
+	}
+	if p.tainted, err = s.files.tainted(); err != nil {
 		return err
 	}
 	p.state, err = p.file.State(ctx)
@@ -218,8 +254,11 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		return "", fmt.Errorf("judge the seal: %w", err)
 	case exact: // before own-file: a sealed file is never opened again, even by its owner (O6)
 		return replicate.StartExact, nil
-	case p.file != nil && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
+	case p.file != nil && !p.tainted && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
 		return replicate.StartOwnFile, nil
+	case p.file != nil && parent.Owner.Backup == cloudstore.BackupOff && p.state.SessionID == parent.Owner.SessionID:
+		p.local = true // after a reboot, say: stale or not, there is no other copy
+		return replicate.StartSafe, nil
 	case !parent.HasLog && !parent.HasCredentials:
 		return "", ErrNoSession
 	default:
@@ -230,7 +269,7 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 // build makes the file of a term ready to connect: resumed, restored or new;
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
-	o := &opened{taken: taken}
+	o := &opened{taken: taken, gone: make(chan struct{})}
 	o.fresh.Store(taken.Start == replicate.StartNew)
 	term := replicate.Term{
 		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,
@@ -241,7 +280,8 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	}
 	var restored replicate.Restored
 	path := s.files.newPath(taken.Epoch)
-	if taken.Start == replicate.StartOwnFile {
+	own := taken.Start == replicate.StartOwnFile || p.local
+	if own {
 		o.file, p.file = p.file, nil // handed on: prior must not close it
 		path, term.Salt = o.file.Path(), p.state.Salt
 	} else {
@@ -253,7 +293,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.shut())
-			if taken.Start != replicate.StartOwnFile {
+			if !own {
 				err = errors.Join(err, discard(path))
 			}
 		}
@@ -264,7 +304,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if taken.Start == replicate.StartExact || taken.Start == replicate.StartSafe {
+	if !own && !o.fresh.Load() {
 		s.log.Info(fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil
@@ -325,7 +365,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	if o.rep, err = m.opt.Replicator.Attach(ctx, o.file, term); err != nil {
 		return fmt.Errorf("attach replication: %w", err)
 	}
-	if safe {
+	if safe && term.Backup != cloudstore.BackupOff {
 		if err := o.rep.Flush(ctx); err != nil {
 			return fmt.Errorf("push the base of a safe start: %w", err)
 		}

@@ -24,7 +24,7 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 		return ErrNotOpen
 	}
 	err = o.rep.Flush(ctx)
-	if !errors.Is(err, replicate.ErrFenced) && !errors.Is(err, replicate.ErrBackupOff) {
+	if !errors.Is(err, replicate.ErrFenced) && !errors.Is(err, replicate.ErrBackupOff) && !errors.Is(err, replicate.ErrClosed) {
 		return err
 	}
 	// Fenced by another connector, or by a DELETE: then a new copy is what was asked for.
@@ -49,18 +49,20 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	if err != nil {
 		return nil, fmt.Errorf("read owner of session: %w", err)
 	}
-	if !m.deleted(owner, o) {
+	// A later epoch of ours is an attempt of this very function that was cut short.
+	again := owner.Epoch > o.taken.Epoch && owner.ConnectorID == m.opt.Lease.ConnectorID()
+	if !m.deleted(owner, o) && !again {
 		return nil, fmt.Errorf("sync: %w", ErrElsewhere)
 	}
 	state, err := o.file.State(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read session file: %w", err)
 	}
-	o.rep.Close()
 	taken, err := m.take(ctx, s, &prior{}, openRequest{reason: "sync after delete", again: true})
 	if err != nil {
 		return nil, err
 	}
+	o.rep.Close()
 	rep, err := m.opt.Replicator.Attach(ctx, o.file, replicate.Term{
 		SessionID: s.id, Epoch: taken.Epoch, Start: replicate.StartNew, Salt: state.Salt,
 		Backup: cloudstore.BackupFull, BootID: state.BootID,
@@ -68,7 +70,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	if err != nil {
 		return nil, fmt.Errorf("attach replication: %w", err)
 	}
-	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep}
+	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep, gone: make(chan struct{})}
 	s.setCurrent(next)
 	rep.Changed()
 	m.watch(s, next)

@@ -39,14 +39,29 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 	if err := m.openLocked(ctx, s, openRequest{reason: "pair", create: true}); err != nil {
 		return err
 	}
-	err = m.pairLocked(ctx, s, r, report)
-	if err != nil {
-		stop, done := context.WithTimeout(context.Background(), stopTime)
-		defer done()
-		s.log.Info("pairing ended without a link")
-		err = errors.Join(err, m.closeLocked(stop, s, release{}))
+	if err = m.pairLocked(ctx, s, r, report); err == nil {
+		return nil
 	}
-	return err
+	return m.pairingFailed(s, err, report)
+}
+
+// pairingFailed ends a pairing that didn't come to its end. If the phone has
+// linked the device all the same (the client went away, the first login hangs),
+// the session is kept: its keys are real, and another scan would be another device.
+func (m *Manager) pairingFailed(s *session, cause error, report func(control.PairEvent)) error {
+	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	defer cancel()
+	o := s.current()
+	linked, err := hasDevice(ctx, o.file)
+	if err != nil {
+		s.log.Error("session file not read after a pairing; it is kept", "error", err)
+	}
+	if linked || err != nil {
+		s.log.Info("the phone has linked the session, and it is kept", "reason", cause)
+		return m.paired(ctx, s, o, report)
+	}
+	s.log.Info("pairing ended without a link")
+	return errors.Join(cause, m.closeLocked(ctx, s, release{}))
 }
 
 // loadInstead opens the session if it exists and was not logged out.

@@ -28,6 +28,8 @@ type session struct {
 	detail   string
 	reported bool // the state is in TiDB
 	pace     pace
+	clones   clones
+	over     bool // ended for good, as far as this process knows: not to be swept
 	working  bool // background work on this session is under way
 }
 
@@ -37,8 +39,9 @@ type opened struct {
 	file  *capture.File
 	wa    *whatsapp.Session
 	rep   *replicate.Session
-	local atomic.Bool // the cloud copy was deleted: nothing is pushed until a sync
-	fresh atomic.Bool // made by a pairing that has not succeeded yet
+	local atomic.Bool   // the cloud copy was deleted: nothing is pushed until a sync
+	fresh atomic.Bool   // made by a pairing that has not succeeded yet
+	gone  chan struct{} // closed when this is no longer the session's current state
 }
 
 func (s *session) current() *opened {
@@ -50,6 +53,9 @@ func (s *session) current() *opened {
 func (s *session) setCurrent(o *opened) {
 	s.view.Lock()
 	defer s.view.Unlock()
+	if s.open != nil && s.open != o {
+		close(s.open.gone)
+	}
 	s.open = o
 }
 
@@ -116,10 +122,38 @@ func (s *session) succeeded() {
 	s.pace = pace{}
 }
 
-func (s *session) failures() int {
+// clones counts how often another client with the same keys took the session's
+// place (O8). A quiet time starts the count anew.
+type clones struct {
+	count int
+	last  time.Time
+}
+
+const quietTime = 10 * time.Minute
+
+// cloned notes one more and lets the session rest, longer each time.
+func (s *session) cloned(now time.Time) (count int) {
 	s.view.Lock()
 	defer s.view.Unlock()
-	return s.pace.failures
+	if now.Sub(s.clones.last) > quietTime {
+		s.clones.count = 0
+	}
+	s.clones.count++
+	s.clones.last = now
+	s.pace.notUntil = now.Add(min(firstPause<<min(s.clones.count, 10), longPause))
+	return s.clones.count
+}
+
+func (s *session) setOver(over bool) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.over = over
+}
+
+func (s *session) ended() bool {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.over
 }
 
 func (s *session) resting(now time.Time) bool {

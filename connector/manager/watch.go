@@ -52,12 +52,10 @@ func (m *Manager) finish(s *session, o *opened, state whatsapp.State, detail str
 		m.replaced(s, o)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	s.setOver(true) // also should the database not learn of it now
+	ctx, cancel := context.WithTimeout(m.hard, stopTime)
 	defer cancel()
 	s.log.Warn("session has ended", "state", string(state), "detail", detail)
-	if err := m.opt.Store.SetState(ctx, s.id, o.taken.Epoch, string(state), detail); err != nil {
-		s.log.Warn("state not written", "error", err)
-	}
 	if err := m.closeLocked(ctx, s, release{wanted: cloudstore.WantedClosed}); err != nil {
 		s.log.Error("close session", "error", err)
 	}
@@ -67,22 +65,31 @@ func (m *Manager) finish(s *session, o *opened, state whatsapp.State, detail str
 // file is of no use any more. With a valid lease the session is taken again,
 // safely, after a pause that grows; without one somebody else owns it.
 func (m *Manager) replaced(s *session, o *opened) {
-	valid := m.opt.Lease.Valid()
-	m.loseLocked(s, "another client connected with the same keys")
-	s.failed(time.Now())
-	if !valid {
+	const why = "another client connected with the same keys"
+	if !m.opt.Lease.Valid() {
+		m.loseLocked(s, why)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	state, detail, wanted := whatsapp.StateReplaced, "another client connected with this session's keys; it will be restored", cloudstore.WantedOpen
-	if s.failures() >= contestedAfter {
+	state, detail, wanted := whatsapp.StateReplaced, why+"; it will be restored", cloudstore.WantedOpen
+	if s.cloned(time.Now()) >= contestedAfter {
 		state, wanted = StateContested, cloudstore.WantedClosed
-		detail = "another client keeps connecting with this session's keys: stop it, then restore the session"
+		detail = why + " again and again: stop it, then restore the session"
+		s.setOver(true)
+	}
+	if o.local.Load() {
+		m.closeTainted(s, o, why)
+	} else {
+		m.loseLocked(s, why)
 	}
 	s.setState(state, detail)
+	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	defer cancel()
 	err := m.opt.Store.SetState(ctx, s.id, o.taken.Epoch, string(state), detail)
-	err = errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, m.opt.Lease.ConnectorID(), reserveTime, wanted))
+	if o.local.Load() {
+		err = errors.Join(err, m.opt.Store.SetWanted(ctx, s.id, wanted))
+	} else {
+		err = errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, m.opt.Lease.ConnectorID(), reserveTime, wanted))
+	}
 	if err != nil {
 		s.log.Warn("session not released", "error", err)
 	}
@@ -179,8 +186,8 @@ func (m *Manager) reportState(ctx context.Context, s *session) error {
 	s.view.Lock()
 	state, detail, due, o := s.state, s.detail, !s.reported, s.open
 	s.view.Unlock()
-	if !due || o == nil {
-		return nil
+	if !due || o == nil || o.fresh.Load() {
+		return nil // a pairing that comes to nothing leaves the row as it was
 	}
 	ctx, cancel := context.WithTimeout(ctx, stateTime)
 	defer cancel()

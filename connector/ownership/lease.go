@@ -34,6 +34,7 @@ type Store interface {
 	RenewLease(ctx context.Context, id, incarnation string, lease time.Duration, load cloudstore.Load) (cloudstore.LeaseGrant, error)
 	BuryConnector(ctx context.Context, id, by, byIncarnation string, margin time.Duration) (bool, error)
 	RetireConnector(ctx context.Context, id, incarnation string) error
+	SetQueueURL(ctx context.Context, id, incarnation, url string) error
 	Connectors(ctx context.Context) ([]cloudstore.Connector, error)
 }
 
@@ -138,16 +139,16 @@ func (l *Lease) Renew(ctx context.Context) error {
 	return nil
 }
 
-// Announce writes the URL of this connector's queue into its row: the swap of
-// Register once more, from this incarnation to itself.
+// Announce writes the URL of this connector's queue into its row. It does not
+// touch the lease: a process that was buried meanwhile must not come back by it.
 func (l *Lease) Announce(ctx context.Context, queueURL string) error {
-	c := l.opt.Connector
-	c.QueueURL = queueURL
-	start := l.opt.now()
-	if err := l.opt.Store.RegisterConnector(ctx, c, l.incarnation, LeaseDuration); err != nil {
+	err := l.opt.Store.SetQueueURL(ctx, l.opt.Connector.ID, l.incarnation, queueURL)
+	if errors.Is(err, cloudstore.ErrFenced) {
+		return ErrLost
+	}
+	if err != nil {
 		return fmt.Errorf("announce queue: %w", err)
 	}
-	l.extend(start)
 	return nil
 }
 

@@ -175,6 +175,17 @@ func (f *Faults) StreamError(device *types.JID, code string) int {
 	return len(conns)
 }
 
+// Replace tells the sockets of a device, or of all, that another client with the
+// same keys took their place, and closes them a moment later. It returns how
+// many there were.
+func (f *Faults) Replace(device *types.JID) int {
+	conns := f.service.socketsOf(device)
+	for _, c := range conns {
+		c.sendLast(conflict("replaced", ""))
+	}
+	return len(conns)
+}
+
 // socketsOf lists the open, logged-in sockets of a device, or of all.
 func (s *Service) socketsOf(device *types.JID) []*conn {
 	s.mu.Lock()

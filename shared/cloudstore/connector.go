@@ -62,6 +62,9 @@ const (
 		FROM connectors WHERE connector_id = ? AND incarnation = ? FOR UPDATE`
 	buryConnector = `UPDATE connectors SET dead = TRUE
 		WHERE connector_id = ? AND dead = FALSE AND lease_until < NOW(6) - INTERVAL ? MICROSECOND`
+	announceQueue = `UPDATE connectors SET queue_url = ? WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
+	lockLiving    = `SELECT NOT dead FROM connectors WHERE connector_id = ? AND incarnation = ? FOR UPDATE`
+
 	retireConnector = `UPDATE connectors SET dead = TRUE, lease_until = NOW(6), sessions = 0
 		WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
 )
@@ -100,6 +103,26 @@ func (s *Store) RegisterConnector(ctx context.Context, c Connector, storedIncarn
 	})
 	if err != nil {
 		return fmt.Errorf("register connector: %w", err)
+	}
+	return nil
+}
+
+// SetQueueURL writes where a live process takes its commands from. It extends
+// nothing and revives nobody: ErrFenced when the incarnation is dead or replaced.
+func (s *Store) SetQueueURL(ctx context.Context, id, incarnation, url string) error {
+	err := s.withTransaction(ctx, func(tx *sql.Tx) error {
+		alive, err := one(ctx, tx, scanBool, lockLiving, id, incarnation)
+		if errors.Is(err, ErrNotFound) || err == nil && !alive {
+			return ErrFenced
+		}
+		if err != nil {
+			return err
+		}
+		_, err = execOn(ctx, tx, announceQueue, url, id, incarnation)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("set queue of connector: %w", err)
 	}
 	return nil
 }

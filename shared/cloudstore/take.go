@@ -255,8 +255,8 @@ func writeOwner(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView, epoc
 		return err
 	}
 	wanted, backup := v.owner.Wanted, v.owner.Backup
-	if r.MayCreate {
-		wanted = WantedOpen
+	if r.MayCreate || r.ByCommand {
+		wanted = WantedOpen // who asks for a session wants it to be open after a crash, too
 	}
 	if r.WithoutParent && backup == BackupOff {
 		backup = BackupFull

@@ -52,6 +52,9 @@ func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
 		// which is gone: it was replaced by compare-and-swap.
 		return nil
 	}
+	if o.Backup == BackupOff && o.ConnectorID == "" && !r.WithoutParent {
+		return fmt.Errorf("%w: its copy was deleted, and nobody holds it", ErrNotFound)
+	}
 	if o.Backup == BackupOff && !r.WithoutParent {
 		return fmt.Errorf("%w: it has no backup, and another connector has its file", ErrNotTakeable)
 	}

@@ -65,6 +65,10 @@ func runTests(m *testing.M) (code int) {
 	if err := log.Close(); err != nil {
 		code = 1
 	}
+	if races, err := ownRaces(log.Name()); err != nil || len(races) > 0 {
+		fmt.Fprintln(os.Stderr, "data races in the connectors:", err, strings.Join(races, "\n"))
+		code = 1
+	}
 	if code != 0 {
 		fmt.Fprintln(os.Stderr, "the processes' logs are in", filepath.Join(dir, "processes.log"))
 		return code
@@ -119,7 +123,8 @@ func (s *scene) connector(name string, env ...string) *rig.Connector {
 
 func (s *scene) connectorIn(id, dir string, env ...string) *rig.Connector {
 	s.t.Helper()
-	c, err := world.StartConnector(s.ctx, id, dir, env...)
+	// Races are looked for in the log, see ownRaces.
+	c, err := world.StartConnector(s.ctx, id, dir, append(env, "GORACE=exitcode=0")...)
 	s.must(err)
 	s.t.Cleanup(func() {
 		// A test that stopped or killed it already gets nil here as well.
