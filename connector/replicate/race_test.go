@@ -4,4 +4,4 @@ package replicate
 
 // stride thins out the matrices under the race detector: SQLite in Go is some twenty times slower
 // there, and what it looks for doesn't depend on which call fails.
-const stride = 7
+const stride = 31

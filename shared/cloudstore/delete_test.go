@@ -130,8 +130,8 @@ func TestDeleteSealed(t *testing.T) {
 	}
 	r := request("x", "b")
 	r.MayCreate = false
-	if _, err := s.Take(t.Context(), r); !errors.Is(err, cloudstore.ErrNotTakeable) {
-		t.Errorf("take of a deleted session: %v, want not takeable", err)
+	if _, err := s.Take(t.Context(), r); !errors.Is(err, cloudstore.ErrNotFound) {
+		t.Errorf("take of a deleted session: %v, want not found", err)
 	}
 	r.MayCreate, r.WithoutParent = true, true // pairing anew
 	taken, err := s.Take(t.Context(), r)
