@@ -60,6 +60,7 @@ type Manager struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session
+	said     map[string]time.Time // when a failure was last logged
 	closing  bool
 	tasks    sync.WaitGroup
 	life     context.Context // ends when Close begins: nothing new is started
@@ -71,7 +72,7 @@ type Manager struct {
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
-	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, states: make(chan struct{}, 1)}
+	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
 	return m
@@ -134,8 +135,24 @@ func (m *Manager) beat(ctx context.Context) error {
 	return nil
 }
 
+// quietFor is how long a failure that repeats is not logged again: while TiDB is
+// away every heartbeat fails alike.
+const quietFor = time.Minute
+
+// logUnlessEnding logs a failure that will be tried again, unless ctx was ended
+// on purpose or the same was said a moment ago.
 func (m *Manager) logUnlessEnding(ctx context.Context, msg string, err error) {
-	if !errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return
+	}
+	m.mu.Lock()
+	said, now := m.said[msg], time.Now()
+	again := now.Sub(said) >= quietFor
+	if again {
+		m.said[msg] = now
+	}
+	m.mu.Unlock()
+	if again {
 		m.log.Warn(msg, "error", err)
 	}
 }
