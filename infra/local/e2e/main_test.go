@@ -96,6 +96,7 @@ func newScene(t *testing.T) *scene {
 	n := world.next.Add(1)
 	s := &scene{t: t, ctx: ctx, session: fmt.Sprintf("%s %d", t.Name(), n)}
 	s.owner, s.peer = s.phone(n, 1), s.phone(n, 2)
+	t.Cleanup(s.retire) // after the connectors, whose cleanups come later and so run first
 	return s
 }
 

@@ -24,8 +24,8 @@ func TestCloudSyncFailsButLocalSessionStillWorks(t *testing.T) {
 	link.cut()
 	s.talk(c)
 	s.talk(c)
-	if list, err := c.Sessions(s.ctx); err != nil || len(list) != 1 || !list[0].Pending {
-		t.Errorf("sessions: %+v, %v; want one with changes waiting", list, err)
+	if mine := s.mine(c); !mine.Pending {
+		t.Errorf("%+v: want changes waiting", mine)
 	}
 	link.mend()
 	s.waitPushed(c)
@@ -107,9 +107,7 @@ func (s *scene) refused(env ...string) string {
 func (s *scene) waitPushed(c *rigConnector) {
 	s.t.Helper()
 	for {
-		list, err := c.Sessions(s.ctx)
-		s.must(err)
-		if !pending(list, s.session) {
+		if !s.mine(c).Pending {
 			return
 		}
 		select {
@@ -120,13 +118,18 @@ func (s *scene) waitPushed(c *rigConnector) {
 	}
 }
 
-func pending(list []control.Session, session string) bool {
+// mine is what the connector says of this scene's session.
+func (s *scene) mine(c *rigConnector) control.Session {
+	s.t.Helper()
+	list, err := c.Sessions(s.ctx)
+	s.must(err)
 	for _, l := range list {
-		if l.SessionID == session {
-			return l.Pending
+		if l.SessionID == s.session {
+			return l
 		}
 	}
-	return true
+	s.t.Fatalf("the connector doesn't know the session: %+v", list)
+	return control.Session{}
 }
 
 // damage overwrites the middle of every adopted session file in a data directory.
