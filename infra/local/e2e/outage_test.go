@@ -2,8 +2,8 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"database/sql"
+	"errors"
 	"net/http"
 	"os"
 	"strings"
