@@ -1,0 +1,105 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fake remembers which session it was asked for.
+type fake struct {
+	Connector
+	asked string
+}
+
+var errBusy = errors.New("busy: try again")
+
+func (f *fake) Open(_ context.Context, id string) (Session, error) {
+	f.asked = id
+	return Session{SessionID: id, State: "connected"}, nil
+}
+
+func (f *fake) Close(context.Context, string) error { return errBusy }
+
+func (f *fake) Pair(_ context.Context, id string, _ PairRequest, report func(PairEvent)) error {
+	if id == "refused" {
+		return errBusy
+	}
+	report(PairEvent{Kind: "qr", QR: "1"})
+	report(PairEvent{Kind: "qr", QR: "2"})
+	return errBusy
+}
+
+func (f *fake) Status(error) int { return http.StatusConflict }
+
+func serve(t *testing.T) (*fake, *Client, string) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{}
+	server := &http.Server{Handler: Handler(f), ReadHeaderTimeout: time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return f, NewClient(dir), dir
+}
+
+func TestAnySessionIDPasses(t *testing.T) {
+	f, c, _ := serve(t)
+	for _, id := range []string{"personal", "..", ".", "a/b", "a%2Fb", "toko ☕", "with space ", "a?b#c", strings.Repeat("長", 255)} {
+		if s, err := c.Open(t.Context(), id); err != nil || f.asked != id || s.SessionID != id {
+			t.Errorf("%q: got %q, %+v, %v", id, f.asked, s, err)
+		}
+	}
+}
+
+func TestRefusalsAndStreams(t *testing.T) {
+	_, c, _ := serve(t)
+	var refused *Error
+	if err := c.Close(t.Context(), "x"); !errors.As(err, &refused) || refused.Status != http.StatusConflict || err.Error() != errBusy.Error() {
+		t.Errorf("close: %v", err)
+	}
+	if err := c.Pair(t.Context(), "refused", PairRequest{}, func(PairEvent) error { return nil }); !errors.As(err, &refused) {
+		t.Errorf("a pairing refused before its first event: %v", err)
+	}
+	var kinds []string
+	err := c.Pair(t.Context(), "x", PairRequest{}, func(e PairEvent) error {
+		kinds = append(kinds, e.Kind)
+		return nil
+	})
+	if err != nil || strings.Join(kinds, " ") != "qr qr failed" {
+		t.Errorf("events %q, %v; want two codes and the failure", kinds, err)
+	}
+}
+
+func TestSocketIsPrivate(t *testing.T) {
+	_, c, dir := serve(t)
+	info, err := os.Stat(filepath.Join(dir, SocketName))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v, %v", info.Mode(), err)
+	}
+	if err := c.Health(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := NewClient(t.TempDir()).Health(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("without a connector: %v", err)
+	}
+	if _, err := Listen(filepath.Join(t.TempDir(), strings.Repeat("x", 120))); err == nil || !strings.Contains(err.Error(), "shorter DATA_DIR") {
+		t.Errorf("a path that is too long: %v", err)
+	}
+}
