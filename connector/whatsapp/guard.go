@@ -129,6 +129,7 @@ func (s *guardedStore) DoDecryptionTxn(ctx context.Context, decrypt func(context
 		return nil
 	}
 	if decryptErr == nil { // the transaction itself couldn't begin or end
+		// Called for its mark: it sets fault, which is read below.
 		_ = s.guard.check(ctx, "decryption transaction", err)
 	}
 	if s.guard.fault.Load() || decryptErr == nil {
