@@ -2,7 +2,9 @@ package whatsapp
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -86,6 +88,8 @@ func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) 
 	id := newMessageID()
 	if key == "" {
 		key = id
+	} else {
+		id = s.messageIDFor(key, jid, text)
 	}
 	send, created, err := s.inbox.Reserve(ctx, key, id, jid.String(), text)
 	if err != nil {
@@ -139,6 +143,18 @@ func newMessageID() types.MessageID {
 	var b [9]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return whatsmeow.WebMessageIDPrefix + strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+// messageIDFor makes the id of a message that was given an idempotency key. The same call gives the same id on every
+// connector: one that takes the session over without the record of the send, which was lost with a disk, repeats the
+// message under the id the recipients may have seen already, and their clients show it once (A3). The device's own
+// secret keeps strangers from telling the key from the id.
+func (s *Session) messageIDFor(key string, to types.JID, text string) types.MessageID {
+	mac := hmac.New(sha256.New, s.device.AdvSecretKey)
+	for _, part := range []string{"cloudsession message id", key, to.String(), text} {
+		_, _ = fmt.Fprintf(mac, "%d:%s", len(part), part) // a hash takes everything
+	}
+	return whatsmeow.WebMessageIDPrefix + strings.ToUpper(hex.EncodeToString(mac.Sum(nil)[:9]))
 }
 
 // delivery is a send under way. Several calls may wait for it.

@@ -39,6 +39,56 @@ func TestSendOncePerKey(t *testing.T) {
 	}
 }
 
+// A connector that has lost the record of a send repeats it under the same id, so that the recipient shows it once.
+func TestKeyGivesTheSameIDWithoutTheRecord(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	c.close()
+	older := copyFile(t, c.path)
+
+	c = w.open(c.path)
+	c.connect(false)
+	to := w.other.PN().String()
+	first, err := c.Send(testContext(t), to, "paid", "order-17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.waitText(w.other, "paid")
+	c.close()
+
+	c = w.open(older)
+	if err := c.PrepareSafe(testContext(t), PrepareSafe{MaxPreKeyID: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	c.connect(true)
+	again, err := c.Send(testContext(t), to, "paid", "order-17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.ID != first.ID || again.Repeated {
+		t.Errorf("first %+v, without its record %+v", first, again)
+	}
+	other, err := c.Send(testContext(t), to, "paid again", "order-18")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other.ID == first.ID {
+		t.Error("another key gives the same id")
+	}
+	w.waitText(w.other, "paid again")
+	w.wait("the repetition to be suppressed", func() bool { return w.service.Counters().Suppressed > 0 })
+	shown := 0
+	for _, m := range w.other.Messages() {
+		if m.ID == first.ID {
+			shown++
+		}
+	}
+	if shown != 1 {
+		t.Errorf("shown %d times", shown)
+	}
+	w.expectSound(c)
+}
+
 func (c *client) unfinished() []inbox.Send {
 	c.t.Helper()
 	list, err := c.Inbox().Unfinished(c.t.Context())
