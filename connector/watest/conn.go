@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type conn struct {
 	service *Service
 	ws      *websocket.Conn
 	remote  string
+	local   string        // the address the client reached
 	done    chan struct{} // closed when the reader has ended
 	buffer  []byte        // bytes read and not yet taken as frames
 	in, out *direction
@@ -41,6 +43,8 @@ type conn struct {
 	active  bool    // after passive/active: stanzas are delivered
 	pairing *pairing
 	replies map[string]chan *waBinary.Node // answers awaited from the client, by iq id
+	// admission is nil before login.
+	admission *Admission
 }
 
 // outgoing is a stanza to write; last closes the socket after it.
@@ -67,7 +71,7 @@ func (s *Service) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(socket.FrameMaxSize + 16)
 	c := &conn{
-		service: s, ws: ws, remote: r.RemoteAddr, done: make(chan struct{}),
+		service: s, ws: ws, remote: r.RemoteAddr, local: localAddr(r), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), replies: make(map[string]chan *waBinary.Node),
 	}
 	if !s.track(c) {
@@ -76,6 +80,14 @@ func (s *Service) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.forget(c)
 	c.run(context.WithoutCancel(r.Context()))
+}
+
+// localAddr is the address the client reached the service at.
+func localAddr(r *http.Request) string {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return addr.String()
+	}
+	return ""
 }
 
 // track registers a socket, so that Close finds it.

@@ -28,6 +28,8 @@
 // device had at once; and message keys that were used for two different
 // messages, which the service recognizes on the wire ([Service.Reuses]).
 // [Service.Lost] names the messages that were accepted and never shown.
+// [Service.Admissions] says who was a device when, and [Service.Gaps] when
+// nobody was.
 // The service can't see what the application behind a linked device shows;
 // tests tell it with [Service.ReportShown].
 //

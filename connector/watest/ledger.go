@@ -3,6 +3,7 @@ package watest
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"go.mau.fi/whatsmeow/types"
 )
@@ -17,6 +18,9 @@ type Copy struct {
 	// user was shown it.
 	Confirmed bool
 	Shown     int
+	// Accepted is when the service took the message, FirstShown when its user was
+	// first shown it; zero if never. UTC.
+	Accepted, FirstShown time.Time
 }
 
 type copyKey struct {
@@ -56,6 +60,7 @@ func (l *ledger) expect(d, from *device, chat types.JID, id string) {
 	}
 	c := &Copy{
 		Device: d.address(types.HiddenUserServer), From: from.address(types.HiddenUserServer), Chat: chat, ID: id,
+		Accepted: time.Now().UTC(),
 	}
 	if d.isPhone() {
 		l.due++
@@ -78,7 +83,9 @@ func (l *ledger) confirm(d *device, sender *account, id string) int {
 // had been shown under another id.
 func (l *ledger) show(d *device, sender *account, chat types.JID, id, text string) (twice bool) {
 	if c := l.copies[copyKey{d, sender, id}]; c != nil {
-		c.Shown++
+		if c.Shown++; c.Shown == 1 {
+			c.FirstShown = time.Now().UTC()
+		}
 		twice = c.Shown > 1
 		if d.isPhone() && !twice {
 			l.due--

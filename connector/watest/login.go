@@ -3,6 +3,7 @@ package watest
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"go.mau.fi/whatsmeow/proto/waWa6"
 	"go.mau.fi/whatsmeow/types"
@@ -40,6 +41,7 @@ func (s *Service) login(c *conn, jid types.JID) {
 	c.device = d
 	d.conns = append(d.conns, c)
 	d.open[c] = struct{}{}
+	s.admitLocked(c, d)
 	d.info.Logins++
 	d.info.MaxSockets = max(d.info.MaxSockets, d.sockets())
 	s.counts.Logins++
@@ -66,11 +68,13 @@ func (d *device) sockets() int {
 func (s *Service) replaceLocked(d *device) {
 	for _, old := range d.conns {
 		if old.gone.Load() {
+			old.endAdmissionLocked(AdmissionClosed)
 			continue
 		}
 		s.counts.Replaced++
 		d.info.Replaced++
 		old.active = false
+		old.endAdmissionLocked(AdmissionReplaced)
 		old.sendLast(conflict("replaced", ""))
 	}
 	d.conns = nil
@@ -90,6 +94,7 @@ func (s *Service) forget(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	if c.device != nil {
+		c.endAdmissionLocked(AdmissionClosed)
 		delete(c.device.open, c)
 		c.device.conns = slices.DeleteFunc(c.device.conns, func(other *conn) bool { return other == c })
 	}
@@ -113,6 +118,9 @@ func (s *Service) activateLocked(c *conn) {
 		return
 	}
 	c.active = true
+	if c.admission != nil {
+		c.admission.Active = time.Now().UTC()
+	}
 	for _, q := range c.device.queue {
 		c.send(q.offline())
 	}
@@ -128,6 +136,7 @@ func (s *Service) unlinkLocked(d *device) {
 	d.queue = nil
 	for _, c := range d.conns {
 		c.active = false
+		c.endAdmissionLocked(AdmissionRemoved)
 		c.sendLast(conflict("device_removed", "401"))
 	}
 	d.conns = nil

@@ -39,7 +39,9 @@ type Service struct {
 	watch    keyWatch
 	ledger   ledger
 	counts   Counters
-	ids      uint64
+	// admissions are never forgotten, oldest first.
+	admissions []*Admission
+	ids        uint64
 }
 
 // init prepares what every entry point needs.
