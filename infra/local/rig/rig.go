@@ -112,18 +112,20 @@ func (r *Rig) StartConnector(ctx context.Context, id, dir string, env ...string)
 
 // StartConnectorTo is StartConnector with the process's log also going to out.
 func (r *Rig) StartConnectorTo(ctx context.Context, out io.Writer, id, dir string, env ...string) (*Connector, error) {
-	root := r.WhatsApp.RootKey()
 	c, err := r.Stack.StartConnector(ctx, stack.ConnectorOptions{
-		ID: id, DataDir: dir, Out: out,
-		Env: append([]string{
-			"WHATSAPP_TEST_SERVICE=" + r.service,
-			"WHATSAPP_TEST_ROOT=" + hex.EncodeToString(root[:]),
-		}, env...),
+		ID: id, DataDir: dir, Out: out, Env: append(r.WhatsAppEnv(r.service), env...),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &Connector{Connector: c, Client: control.NewClient(c.DataDir())}, nil
+}
+
+// WhatsAppEnv are the variables that lead a connector to the simulated service
+// at addr: the service itself, or what stands before it.
+func (r *Rig) WhatsAppEnv(addr string) []string {
+	root := r.WhatsApp.RootKey()
+	return []string{"WHATSAPP_TEST_SERVICE=" + addr, "WHATSAPP_TEST_ROOT=" + hex.EncodeToString(root[:])}
 }
 
 // LimitFiles bounds how large the process's files may grow, in bytes: with 0

@@ -29,6 +29,8 @@ type ConnectorOptions struct {
 	Env []string
 	// Out gets the connector's log besides the stack's Out.
 	Out io.Writer
+	// Binary is another build of the connector program. Default: the stack's.
+	Binary string
 	// ReadyTimeout bounds the wait for the local socket. Default 30 s.
 	ReadyTimeout time.Duration
 }
@@ -61,7 +63,7 @@ func (s *Stack) LaunchConnector(o ConnectorOptions) (*Connector, error) {
 	o.DataDir = cmp.Or(o.DataDir, filepath.Join(s.options.Dir, o.ID))
 	o.ReadyTimeout = cmp.Or(o.ReadyTimeout, 30*time.Second)
 	c := &Connector{
-		options: o, binary: s.ConnectorBinary(),
+		options: o, binary: cmp.Or(o.Binary, s.ConnectorBinary()),
 		env: s.connectorEnv(o), log: childproc.NewLog(tee{s.out, o.Out}),
 	}
 	if err := built(c.binary); err != nil {
