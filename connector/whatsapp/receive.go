@@ -21,20 +21,24 @@ const maxPayload = 64 << 10
 // messages behind it get through.
 const maxPanics = 3
 
-// receive stores a message. true lets whatsmeow acknowledge it (W3).
+// receive stores a message and waits until it may be acknowledged. true lets whatsmeow acknowledge it (W3, A1).
 //
 // An answer of the phone to a request for an unavailable message is acknowledged whatever the handler says, so it is
 // tried here until it is stored, or the connection is closed for good.
 func (s *Session) receive(evt *events.Message) bool {
 	delay := 50 * time.Millisecond
 	for {
-		err := s.store(evt)
-		if err == nil {
+		err := s.take(evt)
+		switch {
+		case err == nil:
 			return true
+		case s.stopping():
+			s.log.Debug("message left for the next start", "message_id", evt.Info.ID)
+		default:
+			s.log.Error("message not taken, it will come again", "message_id", evt.Info.ID, "error", scrub(err.Error()))
 		}
-		s.log.Error("message not stored", "message_id", evt.Info.ID, "error", scrub(err.Error()))
 		if evt.UnavailableRequestID == "" {
-			s.reset("message not stored")
+			s.reset("message not taken")
 			return false
 		}
 		select {
@@ -46,41 +50,61 @@ func (s *Session) receive(evt *events.Message) bool {
 	}
 }
 
-// store puts what a message event brings into the session file, in one transaction.
-func (s *Session) store(evt *events.Message) (err error) {
+// take stores what a message brings and waits until that would survive the loss of this machine (A1). A message that
+// comes again waits too: it is known here, but nobody has said that the cloud has it.
+//
+// Only what is lost for good with an acknowledged message waits: messages, and announcements of history, which the
+// phone makes once. What else a message brings is Signal state: sender keys, and the pairwise session that carried
+// them. If the disk goes before they are pushed, the next start is safe and drops the sessions anyway, and a group
+// message without its sender key is asked for again (TestLostSenderKeyCostsARetry). App state keys are asked for again
+// when they are missing. Waiting for those would also hold up a safe start, which needs the phone's answers.
+func (s *Session) take(evt *events.Message) error {
+	precious, err := s.store(evt)
+	if err != nil || !precious || s.cfg.Durable == nil {
+		return err
+	}
+	if err := s.cfg.Durable(s.ctx); err != nil {
+		return fmt.Errorf("wait until it is in the cloud: %w", err)
+	}
+	return nil
+}
+
+// store puts what a message event brings into the session file, in one transaction. precious is set when that is gone
+// for good if the message is acknowledged and the file lost.
+func (s *Session) store(evt *events.Message) (precious bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = s.panicked(evt, p)
+			precious, err = true, s.panicked(evt, p)
 		}
 	}()
 	if s.guard.fault.Load() {
-		return errFaulted // a part of this message may not have been stored (W2)
+		return false, errFaulted // a part of this message may not have been stored (W2)
 	}
 	if s.testMessage != nil {
 		if err := s.testMessage(evt); err != nil {
-			return err
+			return false, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
 	if note := evt.RawMessage.GetProtocolMessage().GetHistorySyncNotification(); note != nil && evt.Info.IsFromMe {
-		return s.storeHistory(ctx, evt.Info.ID, note)
+		return true, s.storeHistory(ctx, evt.Info.ID, note)
 	}
 	kind, text, isMessage := classify(evt.Message)
 	if !isMessage {
-		return nil
+		return false, nil
 	}
 	m := s.record(ctx, &evt.Info)
 	m.Kind, m.Text = kind, text
 	if kind != "text" {
 		if m.Payload, err = proto.Marshal(evt.Message); err != nil {
-			return fmt.Errorf("marshal message: %w", err)
+			return false, fmt.Errorf("marshal message: %w", err)
 		}
 		if len(m.Payload) > maxPayload {
 			m.Payload = nil
 		}
 	}
-	return s.add(ctx, m)
+	return true, s.add(ctx, m)
 }
 
 func (s *Session) add(ctx context.Context, m inbox.Message) error {
