@@ -160,7 +160,11 @@ func sessionsCommand(p program) *cobra.Command {
 				if s.SyncedAt != nil {
 					pushed = s.SyncedAt.UTC().Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%t\t%s\t%s\n", s.SessionID, s.State, s.Start, s.Epoch, s.Pending, pushed, s.Detail)
+				detail := s.Detail
+				if s.Unprotected != "" {
+					detail = strings.TrimPrefix(detail+"; unprotected: "+s.Unprotected, "; ")
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%t\t%s\t%s\n", s.SessionID, s.State, s.Start, s.Epoch, s.Pending, pushed, detail)
 			}
 			return w.Flush()
 		},

@@ -32,6 +32,9 @@ type Session struct {
 	JID       string     `json:"jid,omitempty"`
 	Pending   bool       `json:"pending"`
 	SyncedAt  *time.Time `json:"synced_at,omitempty"`
+	// Unprotected says why incoming messages are acknowledged to WhatsApp before TiDB has them; empty when they
+	// are not.
+	Unprotected string `json:"unprotected,omitempty"`
 }
 
 // PairRequest asks for pairing; Phone is empty for a QR code, else the phone

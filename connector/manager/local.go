@@ -46,6 +46,7 @@ func describe(s *session) control.Session {
 	out.Epoch, out.Start = o.taken.Epoch, o.taken.Start
 	st := o.rep.Status()
 	out.Pending = st.Pending
+	out.Unprotected = o.unprotectedBy()
 	if !st.LastDurable.IsZero() {
 		out.SyncedAt = &st.LastDurable
 	}

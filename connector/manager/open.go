@@ -351,6 +351,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		SessionID: s.id, File: o.file, Endpoint: m.opt.Endpoint, Log: m.log, DeviceName: m.opt.DeviceName,
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
+		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
 	})
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)

@@ -42,6 +42,8 @@ type opened struct {
 	local atomic.Bool   // the cloud copy was deleted: nothing is pushed until a sync
 	fresh atomic.Bool   // made by a pairing that has not succeeded yet
 	gone  chan struct{} // closed when this is no longer the session's current state
+
+	protection protection // when incoming messages may be acknowledged (A1)
 }
 
 func (s *session) current() *opened {

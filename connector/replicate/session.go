@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -186,6 +187,9 @@ func (s *Session) Close() {
 
 // Done is closed when nothing is pushed any more; Err says why.
 func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Backup returns what of the session is pushed: cloudstore.BackupFull, BackupCredentials or BackupOff.
+func (s *Session) Backup() string { return cmp.Or(s.term.Backup, cloudstore.BackupFull) }
 
 // Err returns nil while the session is replicated, then ErrFenced, ErrSealed, ErrClosed or what else
 // ended it.

@@ -1,0 +1,137 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"cloudsession/connector/replicate"
+	"cloudsession/shared/cloudstore"
+)
+
+// protectTime is how long an incoming message waits for TiDB before it is acknowledged without (A1).
+const protectTime = 2 * time.Second
+
+// durability is what protection needs of a *replicate.Session.
+type durability interface {
+	WaitDurable(ctx context.Context) error
+	Err() error
+}
+
+// protection decides when an incoming message may be acknowledged to WhatsApp (A1). The zero value is ready for use.
+//
+// A session is protected while each message waits until TiDB has it. The first one that TiDB keeps waiting for longer
+// than protectTime makes it unprotected: messages are then acknowledged once they are on this disk, until TiDB has
+// taken the whole backlog and answers in time again.
+type protection struct{ unprotected atomic.Bool }
+
+// wait returns nil once a message that was stored before the call may be acknowledged. lost is called, once, when the
+// session becomes unprotected. An error means that it must not be acknowledged here: the log of the term has ended,
+// since somebody else has the session or it is being closed, or ctx has.
+func (p *protection) wait(ctx context.Context, rep durability, lost func(cause error)) error {
+	if err := rep.Err(); err != nil {
+		return err
+	}
+	if p.unprotected.Load() {
+		return nil
+	}
+	limit, cancel := context.WithTimeout(ctx, protectTime)
+	defer cancel()
+	err := rep.WaitDurable(limit)
+	switch {
+	case err == nil:
+		return nil
+	case rep.Err() != nil, ended(err):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	if !p.unprotected.Swap(true) {
+		lost(err)
+	}
+	return nil
+}
+
+// regain returns nil once the session is protected again, or why it never will be.
+func (p *protection) regain(ctx context.Context, rep durability) error {
+	for {
+		began := time.Now()
+		err := rep.WaitDurable(ctx)
+		switch {
+		case err == nil && time.Since(began) <= protectTime:
+			p.unprotected.Store(false)
+			return nil
+		case err == nil: // the backlog is through, but TiDB is still too slow to wait for
+			continue
+		case ctx.Err() != nil, ended(err):
+			return err
+		}
+		if rep.Err() != nil {
+			return rep.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(protectTime):
+		}
+	}
+}
+
+// ended tells whether nothing more of a term can become durable.
+func ended(err error) bool {
+	return errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrSealed) || errors.Is(err, replicate.ErrClosed)
+}
+
+// durable is asked by whatsapp before it acknowledges a message (whatsapp.Config.Durable).
+func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
+	if cur := s.current(); cur != nil && cur.wa == o.wa {
+		o = cur // a new backup after a DELETE keeps the socket but not the epoch
+	}
+	if o.withoutCopy() != "" {
+		return nil
+	}
+	return o.protection.wait(ctx, o.rep, func(cause error) {
+		s.log.Warn("session is unprotected: TiDB does not answer in time, messages are acknowledged once they are on this disk", "error", cause)
+		m.later(func() {
+			if o.protection.regain(m.life, o.rep) == nil {
+				s.log.Info("session is protected again: TiDB has everything")
+			}
+		})
+	})
+}
+
+// withoutCopy says why no copy of incoming messages is to be waited for, "" when there is one. It isn't a fault:
+// somebody has chosen it.
+func (o *opened) withoutCopy() string {
+	switch backup := o.rep.Backup(); {
+	case o.local.Load():
+		return "its copy was deleted"
+	case backup == cloudstore.BackupOff:
+		return "backup is off"
+	case backup == cloudstore.BackupCredentials:
+		return "only credentials are backed up"
+	default:
+		return ""
+	}
+}
+
+// unprotectedBy says why incoming messages are acknowledged before TiDB has them, "" when they are not.
+func (o *opened) unprotectedBy() string {
+	if o.protection.unprotected.Load() {
+		return "TiDB does not answer in time"
+	}
+	return o.withoutCopy()
+}
+
+// Unprotected counts the sessions whose messages are acknowledged before TiDB has them because TiDB doesn't answer in
+// time. Those without a full copy by choice are not among them.
+func (m *Manager) Unprotected() int {
+	n := 0
+	for _, s := range m.held() {
+		if o := s.current(); o != nil && o.protection.unprotected.Load() {
+			n++
+		}
+	}
+	return n
+}
