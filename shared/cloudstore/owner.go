@@ -39,14 +39,15 @@ type Owner struct {
 	Backup        string    // BackupFull, BackupCredentials or BackupOff
 	Failover      string    // FailoverAuto or FailoverManual
 	SyncedAt      time.Time // last durable push; zero when never
+	NotBefore     time.Time // until then nobody may take it; TiDB's clock; zero for no such time
 }
 
 const (
-	selectOwner = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at
+	selectOwner = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at, not_before
 		FROM session_owners WHERE session_id = ?`
-	selectOwnersOf = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at
+	selectOwnersOf = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at, not_before
 		FROM session_owners WHERE connector_id = ? ORDER BY session_id`
-	lockOwner = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at
+	lockOwner = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at, not_before
 		FROM session_owners WHERE session_id = ? FOR UPDATE`
 
 	updateState    = `UPDATE session_owners SET state = ?, state_detail = ?, state_at = NOW(6) WHERE session_id = ? AND epoch = ?`
@@ -190,14 +191,14 @@ func lockOwnEpoch(ctx context.Context, tx *sql.Tx, sessionID string, epoch uint6
 
 func scanOwner(row scanner) (o Owner, err error) {
 	var connector, reservedFor sql.NullString
-	var reservedUntil, stateAt, syncedAt sql.NullTime
+	var reservedUntil, stateAt, syncedAt, notBefore sql.NullTime
 	err = row.Scan(&o.SessionID, &connector, &o.Epoch, &o.Wanted, &reservedFor, &reservedUntil,
-		&o.State, &o.StateDetail, &stateAt, &o.Backup, &o.Failover, &syncedAt)
+		&o.State, &o.StateDetail, &stateAt, &o.Backup, &o.Failover, &syncedAt, &notBefore)
 	o.ConnectorID = connector.String
 	if o.ReservedFor = reservedFor.String; reservedFor.Valid {
 		o.ReservedUntil = reservedUntil.Time
 	}
-	o.StateAt, o.SyncedAt = stateAt.Time, syncedAt.Time
+	o.StateAt, o.SyncedAt, o.NotBefore = stateAt.Time, syncedAt.Time, notBefore.Time
 	return o, err
 }
 

@@ -58,7 +58,7 @@ const (
 	insertTerminator = `INSERT INTO session_segments (session_id, epoch, seq, kind, part, parts, data, tag)
 		VALUES (?, ?, ?, ?, 1, 1, '', ?)`
 	insertOwner = `INSERT INTO session_owners (session_id, connector_id, epoch) VALUES (?, ?, ?)`
-	takeOwner   = `UPDATE session_owners SET connector_id = ?, epoch = ?, wanted = ?, backup = ?, reserved_for = NULL, reserved_until = NULL
+	takeOwner   = `UPDATE session_owners SET connector_id = ?, epoch = ?, wanted = ?, backup = ?, reserved_for = NULL, reserved_until = NULL, not_before = NULL
 		WHERE session_id = ? AND epoch = ?`
 	// Not a sync: updated_at stays.
 	raiseCredentialsEpoch = `UPDATE whatsapp_sessions SET epoch = ?, updated_at = updated_at WHERE id = ? AND epoch < ?`
@@ -74,7 +74,8 @@ const takeAttempts = 4
 // several takers of an epoch wins it; the others judge the winner's epoch, and
 // find it not theirs to take.
 //
-// ErrNotTakeable when O3 doesn't hold, ErrNotFound when the session was never
+// ErrNotTakeable when O3 doesn't hold, ErrNotYet during the pause of a session
+// that has ended, ErrNotFound when the session was never
 // seen and MayCreate is not set, ErrIncarnation when the taker itself is dead
 // or replaced. An unknown outcome is resolved by looking for the nonce; if that
 // fails too, the error is what IsUnavailable reports, and a later call with the

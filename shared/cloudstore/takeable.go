@@ -15,9 +15,9 @@ const (
 
 	// Candidates only: Take decides. A session without backup is worth only to
 	// the connector that has its file.
-	selectTakeable = `SELECT o.session_id, o.connector_id, o.epoch, o.wanted, o.reserved_for, o.reserved_until, o.state, o.state_detail, o.state_at, o.backup, o.failover, o.synced_at
+	selectTakeable = `SELECT o.session_id, o.connector_id, o.epoch, o.wanted, o.reserved_for, o.reserved_until, o.state, o.state_detail, o.state_at, o.backup, o.failover, o.synced_at, o.not_before
 		FROM session_owners o LEFT JOIN connectors c ON c.connector_id = o.connector_id
-		WHERE o.wanted = 'open' AND (
+		WHERE o.wanted = 'open' AND (o.not_before IS NULL OR o.not_before <= NOW(6)) AND (
 			o.connector_id = ?
 			OR o.backup <> 'off' AND o.connector_id IS NULL
 				AND (o.reserved_for IS NULL OR o.reserved_for = ? OR o.reserved_until <= NOW(6))
@@ -44,6 +44,9 @@ func (s *Store) Takeable(ctx context.Context, connectorID string, limit int) (ow
 // dead is checkAlive's.
 func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
 	o := v.owner
+	if err := mayTakeYet(ctx, tx, o); err != nil {
+		return err
+	}
 	if o.Wanted != WantedOpen && !r.AnyWanted && !r.MayCreate {
 		return fmt.Errorf("%w: wanted %s", ErrNotTakeable, o.Wanted)
 	}
