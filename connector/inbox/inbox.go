@@ -37,6 +37,14 @@ type Message struct {
 	Payload []byte
 	// SentAt is the time the service stamped on it, ReceivedAt the time it was stored here. Whole milliseconds, UTC.
 	SentAt, ReceivedAt time.Time
+	// FromChat and FromSender are the addresses as the service wrote them on the message, without what this device
+	// has learnt about them since. Add makes Origin of them; Chat and Sender stand in where they are empty. They
+	// aren't stored.
+	FromChat, FromSender string
+	// Origin names the message among all of the session, 40 hexadecimal digits: the same on every connector and each
+	// time the service delivers the message, also when a LID or phone number of the sender was learnt in between.
+	// Set by Add and List.
+	Origin string
 }
 
 // Inbox gives access to the inbox tables of one session file. Its methods may be called at the same time.
@@ -46,6 +54,7 @@ type Inbox struct {
 
 	mu        sync.Mutex
 	watchers  map[chan struct{}]struct{}
+	awaited   map[identity]*awaited
 	lastPrune time.Time
 }
 
@@ -60,10 +69,10 @@ func New(db *sql.DB, o Options) *Inbox {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{})}
+	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited)}
 }
 
-const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at`
+const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at, origin`
 
 // Add stores a message, unless it is there already, in one transaction. isNew tells whether it was stored.
 // The same message may come in under the sender's LID once and under the phone number another time; both count as one.
@@ -82,10 +91,10 @@ func (in *Inbox) Add(ctx context.Context, m Message) (isNew bool, err error) {
 		return false, err
 	}
 	const insert = `INSERT INTO inbox_messages
-		(chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		(chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at, origin)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	_, err = tx.ExecContext(ctx, insert, m.Chat, m.Sender, m.ID, m.ChatPN, m.SenderPN, m.FromMe, m.PushName,
-		m.Kind, m.Text, m.Payload, m.SentAt.UnixMilli(), in.now().UnixMilli())
+		m.Kind, m.Text, m.Payload, m.SentAt.UnixMilli(), in.now().UnixMilli(), origin(m))
 	if err != nil {
 		return false, fmt.Errorf("store message: %w", err)
 	}
@@ -140,10 +149,11 @@ func (in *Inbox) query(ctx context.Context, query string, args ...any) ([]Messag
 		var m Message
 		var sent, received int64
 		err := rows.Scan(&m.Seq, &m.Chat, &m.Sender, &m.ID, &m.ChatPN, &m.SenderPN, &m.FromMe, &m.PushName,
-			&m.Kind, &m.Text, &m.Payload, &sent, &received)
+			&m.Kind, &m.Text, &m.Payload, &sent, &received, &m.Origin)
 		if err != nil {
 			return nil, fmt.Errorf("read messages: %w", err)
 		}
+		m.Origin = orElse(m.Origin, origin(m))
 		m.SentAt, m.ReceivedAt = time.UnixMilli(sent).UTC(), time.UnixMilli(received).UTC()
 		list = append(list, m)
 	}

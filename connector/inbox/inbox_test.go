@@ -94,6 +94,7 @@ func TestAddAndList(t *testing.T) {
 	wantA, wantB := text("A", "one"), image
 	wantA.Seq, wantA.ReceivedAt = 1, start
 	wantB.Seq, wantB.ReceivedAt = 2, start
+	wantA.Origin, wantB.Origin = origin(wantA), origin(wantB)
 	got := list(t, in, 0, 10)
 	if diff := cmp.Diff([]Message{wantA, wantB}, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)

@@ -25,7 +25,7 @@ func (in *Inbox) Prune(ctx context.Context) (int64, error) {
 		}
 		total += n
 	}
-	return total, nil
+	return total, in.compactDeliveries(ctx)
 }
 
 // maybePrune prunes once per pruneEvery. A failed attempt is left to the next one: an old record does no harm.

@@ -53,9 +53,22 @@ var schema = []string{
 		name  TEXT PRIMARY KEY NOT NULL,
 		value TEXT NOT NULL
 	)`,
+	// What the application has taken, by seq. A table of its own, because a mark in the message's row would send the
+	// whole message to the cloud a second time.
+	`CREATE TABLE IF NOT EXISTS inbox_deliveries (
+		seq          INTEGER PRIMARY KEY NOT NULL,
+		delivered_at INTEGER NOT NULL
+	)`,
+	`CREATE INDEX IF NOT EXISTS inbox_messages_chat ON inbox_messages (chat, seq)`,
 }
 
-// Migrate creates the inbox's tables in a session file, or does nothing when they are there.
+// columns that tables got after they were first made. ALTER TABLE has no IF NOT EXISTS.
+var columns = []struct{ table, name, definition string }{
+	// origin is Message.Origin, empty in rows that are older than the column.
+	{"inbox_messages", "origin", "TEXT NOT NULL DEFAULT ''"},
+}
+
+// Migrate creates what is missing of the inbox's tables in a session file. A change makes the next push a base (C1).
 // It has to run before capture installs its triggers.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	tx, err := db.BeginTx(ctx, nil)
@@ -68,8 +81,23 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("create inbox tables: %w", err)
 		}
 	}
+	for _, c := range columns {
+		if err := addColumn(ctx, tx, c.table, c.name, c.definition); err != nil {
+			return fmt.Errorf("create inbox tables: %w", err)
+		}
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("create inbox tables: %w", err)
 	}
 	return nil
+}
+
+func addColumn(ctx context.Context, tx *sql.Tx, table, name, definition string) error {
+	var there bool
+	const query = `SELECT EXISTS (SELECT 1 FROM pragma_table_info(?) WHERE name = ?)`
+	if err := tx.QueryRowContext(ctx, query, table, name).Scan(&there); err != nil || there {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `ALTER TABLE `+table+` ADD COLUMN `+name+` `+definition)
+	return err
 }
