@@ -32,7 +32,7 @@ type row struct {
 func run(ctx context.Context, out, progress io.Writer) error {
 	fmt.Fprintf(out, "machine: %d cores, %s, %s\n", runtime.NumCPU(), cpuModel(), runtime.Version())
 	for _, measure := range []func(context.Context, io.Writer) ([]row, error){
-		captureOverhead, bytesPerChange, pushLatency, acknowledged, restoreTime, coldStart,
+		captureOverhead, bytesPerChange, pushLatency, acknowledged, restoreTime, coldStart, handoffGap, failover,
 	} {
 		rows, err := measure(ctx, progress)
 		if err != nil {

@@ -1,6 +1,6 @@
 // Command demo tells the story of the system against the simulated WhatsApp
-// service: pair on one connector, talk, lose that connector and its disk, come
-// back on another, talk on. It exits 0 only if every step held.
+// service: pair on one connector, hand the session over to another, lose that one
+// and its disk, and talk on all the while. It exits 0 only if every step held.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/watest"
 	"cloudsession/infra/local/rig"
@@ -65,7 +67,8 @@ type demo struct {
 	a, b  *rig.Connector
 	// owner's phone is linked to the session; the peer is whom it talks to.
 	owner, peer *watest.Phone
-	received    []string // texts the peer sent to the session
+	device      types.JID // the session, as the service knows it
+	traffic     *rig.Traffic
 }
 
 // step runs one part of the story and prints how long it took.
