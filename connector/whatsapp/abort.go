@@ -1,0 +1,35 @@
+package whatsapp
+
+import (
+	"context"
+	"errors"
+)
+
+// Abort ends a session that is somebody else's by now (O7): the socket goes first, and nothing is sent or acknowledged
+// from then on, whatever is still running. The state of a session aborted so is of no use to anybody. The caller
+// closes the file afterwards, as after Stop.
+//
+// An error says what didn't end in time. A Stop that is under way is cut short; after either, Abort does nothing.
+func (s *Session) Abort(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.ending
+	s.ending = true
+	s.cancel() // under the lock: nothing is started after this
+	s.mu.Unlock()
+	s.sends.close()
+	s.handlers.close() // who is inside finds the socket closed
+	if again {
+		return nil
+	}
+	close(s.stopped)
+	s.disconnect()
+	close(s.hungUp)
+	errSends := waitFor(ctx, handlerGrace, "running sends", s.sends.wait)
+	errHandlers := waitFor(ctx, handlerGrace, "handlers", s.handlers.wait)
+	errTasks := waitFor(ctx, handlerGrace, "background work", s.waitTasks)
+	s.announceStop()
+	return errors.Join(errSends, errHandlers, errTasks)
+}
+
+// Err returns why the session is over: one of the errors that Connect names; nil while it isn't.
+func (s *Session) Err() error { return s.end() }
