@@ -34,6 +34,7 @@ type fleet struct {
 }
 
 func newFleet(ctx context.Context) (_ *fleet, err error) {
+	watest.SilenceSignal()
 	f := &fleet{}
 	if f.dir, err = os.MkdirTemp("", "cloudsession-bench-*"); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)

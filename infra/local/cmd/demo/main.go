@@ -46,6 +46,7 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close(), os.RemoveAll(dir)) }()
 
+	watest.SilenceSignal()
 	d := &demo{dir: dir, began: time.Now()}
 	err = d.tell(ctx, log)
 	if d.rig != nil {
