@@ -40,17 +40,20 @@ type table struct {
 
 // rules say how a table's rows are replicated.
 type rules struct {
-	omit        string // column replicated as NULL
+	quiet       string // column whose changes alone aren't noted: a copy may hold an older value
 	since       string // column of milliseconds since 1970: rows older than maxAge aren't replicated
 	changesOnly bool   // updates that change nothing are common: don't note them
 }
 
-// tableRules holds the tables that aren't replicated plainly. C2: of buffered
-// incoming events only the hashes matter elsewhere, to recognise a repeated
-// message, and only as long as the service may repeat it. whatsmeow marks all
-// prekeys up to an id as uploaded, most of which are so already.
+// tableRules holds the tables that aren't replicated plainly. C2: buffered
+// incoming events matter only as long as the service may repeat a message. The
+// plaintext goes with them: a message that was decrypted and not yet stored can't
+// be decrypted again where its ratchet has moved. Once it is stored whatsmeow
+// empties the plaintext, which isn't worth a push of its own: the inbox knows the
+// message when it comes again. whatsmeow marks all prekeys up to an id as
+// uploaded, most of which are so already.
 var tableRules = map[string]rules{
-	"whatsmeow_event_buffer": {omit: "plaintext", since: "insert_timestamp"},
+	"whatsmeow_event_buffer": {quiet: "plaintext", since: "insert_timestamp"},
 	"whatsmeow_pre_keys":     {changesOnly: true},
 }
 

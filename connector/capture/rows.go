@@ -47,12 +47,7 @@ func (t *table) baseQuery(oldest int64) (string, []any) {
 }
 
 func (t *table) values() string {
-	return each(t.Columns, func(_ int, column string) string {
-		if column == t.rules.omit {
-			return "NULL"
-		}
-		return "+t." + quote(column)
-	})
+	return each(t.Columns, func(_ int, column string) string { return "+t." + quote(column) })
 }
 
 // scan makes a record of the row that rows stands at. A row's own key is taken

@@ -119,7 +119,7 @@ func TestTablesThatCannotBeCaptured(t *testing.T) {
 	}
 }
 
-// C2: of the event buffer only hashes of the last day leave the file.
+// C2: the event buffer's last day is replicated, with the plaintexts of what is not stored yet.
 func TestEventBuffer(t *testing.T) {
 	s := newSession(t, 1)
 	ctx := t.Context()
@@ -140,13 +140,17 @@ func TestEventBuffer(t *testing.T) {
 	s.compare(t)
 	for _, c := range []Changes{delta, base} {
 		rows := rowsOf(c.Push, "whatsmeow_event_buffer")
-		if len(rows) != 1 || rows[0][2] != nil || rows[0][1].([]byte)[31] != 2 {
+		if len(rows) != 1 || rows[0][2] != "secret" || rows[0][1].([]byte)[31] != 2 {
 			t.Errorf("rows %v", rows)
 		}
 	}
 	exec(t, s.File, "UPDATE whatsmeow_event_buffer SET plaintext = NULL")
 	if _, dirty := s.pushDelta(t); dirty {
 		t.Error("clearing a plaintext is noted")
+	}
+	base = s.pushBase(t)
+	if rows := rowsOf(base.Push, "whatsmeow_event_buffer"); len(rows) != 1 || rows[0][2] != nil {
+		t.Errorf("after the plaintext was cleared: rows %v", rows)
 	}
 	exec(t, s.File, "DELETE FROM whatsmeow_event_buffer")
 	if _, dirty := s.pushDelta(t); !dirty {

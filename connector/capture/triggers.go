@@ -46,14 +46,14 @@ func (t *table) keyOf(row string) string {
 	})
 }
 
-// watched is the OF clause that leaves out a column that isn't replicated.
+// watched is the OF clause that leaves out a quiet column.
 func (t *table) watched() string {
-	if t.rules.omit == "" {
+	if t.rules.quiet == "" {
 		return ""
 	}
 	var names []string
 	for _, column := range t.Columns {
-		if column != t.rules.omit {
+		if column != t.rules.quiet {
 			names = append(names, quote(column))
 		}
 	}

@@ -14,8 +14,8 @@ import (
 
 // Dump returns the rows of every captured table in comparable form: one text a
 // row, with each value's storage class, sorted. Rows of whatsmeow_event_buffer
-// appear as they are replicated: those of the last 24 hours, without their
-// plaintext. The reading is SQLite's own, apart from capture's.
+// appear as far as copies agree: those of the last 24 hours, without their
+// plaintext, of which a copy may hold an older value. The reading is SQLite's own, apart from capture's.
 func Dump(ctx context.Context, db *sql.DB) (map[string][]string, error) {
 	names, err := texts(ctx, db, `SELECT name FROM sqlite_master WHERE type = 'table'
 		AND (name GLOB 'whatsmeow_*' OR name GLOB 'inbox_*') AND name <> 'whatsmeow_version'`)
