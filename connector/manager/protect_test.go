@@ -1,0 +1,156 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloudsession/connector/replicate"
+)
+
+// slowLog answers WaitDurable after a time that the test sets; err ends it.
+type slowLog struct {
+	mu    sync.Mutex
+	takes time.Duration
+	err   error
+	asked int
+}
+
+func (l *slowLog) set(takes time.Duration, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.takes, l.err = takes, err
+}
+
+func (l *slowLog) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *slowLog) WaitDurable(ctx context.Context) error {
+	l.mu.Lock()
+	l.asked++
+	takes, err := l.takes, l.err
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(takes):
+		return l.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the cloud: %w", ctx.Err())
+	}
+}
+
+// waits returns how long a message waits, and with what outcome.
+func waits(t *testing.T, p *protection, l *slowLog) (took time.Duration, lost int, err error) {
+	t.Helper()
+	began := time.Now()
+	err = p.wait(t.Context(), l, func(error) { lost++ })
+	return time.Since(began), lost, err
+}
+
+func TestMessageWaitsForTheCloud(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p protection
+		l := &slowLog{takes: 700 * time.Millisecond}
+		for range 3 {
+			if took, lost, err := waits(t, &p, l); took != l.takes || lost != 0 || err != nil {
+				t.Errorf("waited %v, %d times unprotected, %v", took, lost, err)
+			}
+		}
+	})
+}
+
+// The first message of an outage waits two seconds, no other does, until the backlog is through and TiDB answers in
+// time.
+func TestOnlyOneMessageWaitsInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p protection
+		l := &slowLog{takes: time.Hour}
+		if took, lost, err := waits(t, &p, l); took != protectTime || lost != 1 || err != nil {
+			t.Errorf("the first waited %v, %d times unprotected, %v", took, lost, err)
+		}
+		for range 100 {
+			if took, lost, err := waits(t, &p, l); took != 0 || lost != 0 || err != nil {
+				t.Errorf("a later one waited %v, %d times unprotected, %v", took, lost, err)
+			}
+		}
+		if l.asked != 1 {
+			t.Errorf("asked %d times", l.asked)
+		}
+
+		l.set(10*time.Second, nil) // the backlog
+		regained := make(chan error, 1)
+		go func() { regained <- p.regain(t.Context(), l) }()
+		time.Sleep(9 * time.Second)
+		l.set(3*time.Second, nil) // through, but still slow
+		time.Sleep(3 * time.Second)
+		if !p.unprotected.Load() {
+			t.Error("protected by a database that answers after three seconds")
+		}
+		l.set(time.Millisecond, nil)
+		if err := <-regained; err != nil || p.unprotected.Load() {
+			t.Errorf("regain: %v, unprotected %v", err, p.unprotected.Load())
+		}
+		if took, lost, err := waits(t, &p, l); took != time.Millisecond || lost != 0 || err != nil {
+			t.Errorf("afterwards one waited %v, %d times unprotected, %v", took, lost, err)
+		}
+	})
+}
+
+// Whatever ends the log: the message is not this process's to acknowledge, also not without protection.
+func TestEndedLogAcknowledgesNothing(t *testing.T) {
+	for _, end := range []error{replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed} {
+		for _, unprotected := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				var p protection
+				p.unprotected.Store(unprotected)
+				l := &slowLog{err: fmt.Errorf("session x: %w", end)}
+				if took, lost, err := waits(t, &p, l); took != 0 || lost != 0 || !errors.Is(err, end) {
+					t.Errorf("%v, unprotected %v: waited %v, %d times unprotected, %v", end, unprotected, took, lost, err)
+				}
+				if err := p.regain(t.Context(), l); !errors.Is(err, end) {
+					t.Errorf("regain: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// The log ends while a message waits.
+func TestFencedWhileAMessageWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p protection
+		l := &slowLog{takes: time.Second}
+		time.AfterFunc(500*time.Millisecond, func() { l.set(0, replicate.ErrFenced) })
+		if took, lost, err := waits(t, &p, l); took != time.Second || lost != 0 || !errors.Is(err, replicate.ErrFenced) {
+			t.Errorf("waited %v, %d times unprotected, %v", took, lost, err)
+		}
+	})
+}
+
+// A stopping session doesn't wait, and doesn't turn unprotected for it.
+func TestStopEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p protection
+		l := &slowLog{takes: time.Hour}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		err := p.wait(ctx, l, func(error) { t.Error("unprotected") })
+		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) || p.unprotected.Load() {
+			t.Errorf("waited %v: %v", took, err)
+		}
+		p.unprotected.Store(true)
+		if err := p.regain(ctx, l); err == nil || !p.unprotected.Load() {
+			t.Errorf("regain: %v", err)
+		}
+	})
+}
