@@ -9,7 +9,7 @@ import (
 	"cloudsession/connector/capture"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
-	"cloudsession/shared/cloudstore"
+	"cloudsession/connector/whatsapp"
 )
 
 const (
@@ -38,8 +38,17 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if o.fresh.Load() {
 		return m.dropPairing(ctx, s, o)
 	}
-	if err := o.wa.Stop(ctx); err != nil {
-		return errors.Join(fmt.Errorf("stop session: %w", err), o.shut())
+	stopErr := o.wa.Stop(ctx)
+	if errors.Is(o.wa.Err(), whatsapp.ErrReplaced) {
+		m.replaced(s, o) // a clone has moved the ratchets: this state must not be sealed as the newest
+		return nil
+	}
+	if e, over := endingOf(o); over {
+		r.wanted, r.reserveFor = e.wanted, ""
+		m.noteEnding(ctx, s, e)
+	}
+	if stopErr != nil {
+		return errors.Join(fmt.Errorf("stop session: %w", stopErr), o.shut())
 	}
 	if o.local.Load() {
 		// Nothing is pushed and so nothing can be sealed: the file is the only copy,
@@ -79,17 +88,14 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	if err != nil {
 		return fmt.Errorf("read owner of session: %w", err)
 	}
-	if m.deleted(owner, o) {
+	what, reason := m.standing(owner, o)
+	if what == standDeleted || what == standRetaken {
 		s.log.Info("session closed; it is not in the cloud")
 		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
 	}
-	s.log.Warn("session lost: its file is set aside", "reason", "another connector took it", "epoch", o.taken.Epoch)
+	s.log.Warn("session lost: its file is set aside", "reason", reason, "epoch", o.taken.Epoch)
+	s.setState(StateLost, reason)
 	return s.files.setAside()
-}
-
-// deleted reports whether the owner row says that this term's copy was deleted.
-func (m *Manager) deleted(owner cloudstore.Owner, o *opened) bool {
-	return owner.Epoch == o.taken.Epoch && owner.ConnectorID == m.opt.Lease.ConnectorID() && owner.Backup == cloudstore.BackupOff
 }
 
 // seal pushes what is left and seals the log. Closing the file first is the
@@ -127,34 +133,27 @@ func (m *Manager) dropPairing(ctx context.Context, s *session, o *opened) error 
 	return errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, "", 0, "closed"))
 }
 
-// loseIf closes a session that is not this connector's any more, if it still is
-// the one that o stands for: nothing is pushed, and the file is set aside, its
-// Signal state never to be used again.
-func (m *Manager) loseIf(s *session, o *opened, why string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current() == o {
-		m.loseLocked(s, why)
-	}
-}
-
 // closeTainted closes a session whose only copy is here, and marks that copy.
 func (m *Manager) closeTainted(s *session, o *opened, why string) {
 	s.setCurrent(nil)
 	s.log.Warn("session closed; its file is marked", "reason", why, "epoch", o.taken.Epoch)
-	if err := errors.Join(s.files.taint(), o.shut()); err != nil {
+	if err := errors.Join(o.abort(), s.files.taint(), o.shut()); err != nil {
 		s.log.Error("close session", "error", err)
 	}
 }
 
+// loseLocked closes a session whose Signal state must not be used again, the
+// socket first, and says why.
 func (m *Manager) loseLocked(s *session, why string) {
 	o := s.current()
 	if o == nil {
 		return
 	}
 	s.setCurrent(nil)
+	err := o.abort()
 	s.log.Warn("session lost: closed here and its file set aside", "reason", why, "epoch", o.taken.Epoch)
-	if err := errors.Join(o.shut(), s.files.setAside()); err != nil {
+	if err := errors.Join(err, o.shut(), s.files.setAside()); err != nil {
 		s.log.Error("close lost session", "error", err)
 	}
+	s.setState(StateLost, why)
 }

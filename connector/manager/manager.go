@@ -68,11 +68,16 @@ type Manager struct {
 	hard     context.Context // ends when Close's time is over: what must not be cut short hangs on it
 	endHard  context.CancelFunc
 	states   chan struct{} // some session's state is to be reported
+
+	places   int         // sessions that are about to be opened: they count against the capacity
+	draining atomic.Bool // takes nothing any more
+	sweeps   sweeps
+	turns    chan struct{} // one for each session that a sweep is opening
 }
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
-	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1)}
+	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
 	return m
@@ -86,6 +91,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	g.Go(func() error { return m.heartbeat(ctx) })
 	g.Go(func() error { return m.receiveCommands(ctx) })
 	g.Go(func() error { return m.reportStates(ctx) })
+	g.Go(func() error { return m.deriveAhead(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -95,11 +101,16 @@ func (m *Manager) Run(ctx context.Context) error {
 
 func (m *Manager) heartbeat(ctx context.Context) error {
 	for {
-		if err := m.beat(ctx); err != nil {
+		soon, err := m.beat(ctx)
+		if err != nil {
 			return err
 		}
+		every := ownership.RenewEvery
+		if soon {
+			every = ownership.WatchEvery
+		}
 		// Jitter keeps many connectors from asking at the same moment.
-		wait := ownership.RenewEvery - time.Duration(rand.Int64N(int64(ownership.RenewEvery/10))) //nolint:gosec // jitter, not a secret
+		wait := every - time.Duration(rand.Int64N(int64(every/10))) //nolint:gosec // jitter, not a secret
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -109,21 +120,24 @@ func (m *Manager) heartbeat(ctx context.Context) error {
 }
 
 // beat is one heartbeat. Only a lost lease ends the process; everything else is
-// logged and tried again at the next one.
-func (m *Manager) beat(ctx context.Context) error {
+// logged and tried again at the next one, which is due soon when another
+// connector seems to be dying.
+func (m *Manager) beat(ctx context.Context) (soon bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ownership.RenewEvery)
 	defer cancel()
 	if err := m.opt.Lease.Renew(ctx); errors.Is(err, ownership.ErrLost) {
-		return err
+		return false, err
 	} else if err != nil {
 		m.logUnlessEnding(ctx, "lease not renewed", err)
-		return nil
+		return false, nil
+	}
+	if soon, err = m.buryDead(ctx); err != nil {
+		m.logUnlessEnding(ctx, "heartbeat: bury dead connectors", err)
 	}
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
-		{"bury dead connectors", m.buryDead},
 		{"compare held sessions with the owner rows", m.compare},
 		{"look for commands", m.pollCommands},
 		{"look for sessions to open", m.sweep},
@@ -132,7 +146,7 @@ func (m *Manager) beat(ctx context.Context) error {
 			m.logUnlessEnding(ctx, "heartbeat: "+step.what, err)
 		}
 	}
-	return nil
+	return soon, nil
 }
 
 // quietFor is how long a failure that repeats is not logged again: while TiDB is
@@ -157,16 +171,17 @@ func (m *Manager) logUnlessEnding(ctx context.Context, msg string, err error) {
 	}
 }
 
-func (m *Manager) buryDead(ctx context.Context) error {
-	buried, err := m.opt.Lease.BuryDead(ctx)
+func (m *Manager) buryDead(ctx context.Context) (dying bool, err error) {
+	buried, dying, err := m.opt.Lease.BuryDead(ctx)
 	for _, id := range buried {
 		m.log.Warn("connector is dead", "connector", id)
 	}
-	return err
+	return dying, err
 }
 
 // compare closes sessions that this process holds and the owner rows give to
-// somebody else (O7).
+// somebody else, and releases those that it owns, but neither holds nor is to
+// open; the sweep opens the rest (O7).
 func (m *Manager) compare(ctx context.Context) error {
 	held := m.held() // before the rows are read: what is taken meanwhile is no loss
 	rows, err := m.opt.Store.OwnersOf(ctx, m.opt.Lease.ConnectorID())
@@ -176,6 +191,7 @@ func (m *Manager) compare(ctx context.Context) error {
 	epochs := make(map[string]uint64, len(rows))
 	for _, r := range rows {
 		epochs[r.SessionID] = r.Epoch
+		m.noteOwned(r)
 	}
 	for _, s := range held {
 		o := s.current()
@@ -186,55 +202,6 @@ func (m *Manager) compare(ctx context.Context) error {
 		m.later(func() { m.confirmLoss(s, o) })
 	}
 	return nil
-}
-
-// confirmLoss looks at the owner row once more before a session is given up.
-func (m *Manager) confirmLoss(s *session, o *opened) {
-	ctx, cancel := context.WithTimeout(m.life, stateTime)
-	defer cancel()
-	owner, err := m.opt.Store.Owner(ctx, s.id)
-	if err != nil {
-		m.logUnlessEnding(m.life, "read owner of session", err)
-		return
-	}
-	// A later epoch of this connector is its own take whose answer was lost.
-	if owner.Epoch > o.taken.Epoch && owner.ConnectorID != m.opt.Lease.ConnectorID() {
-		m.loseIf(s, o, "another connector took it")
-	}
-}
-
-// sweep opens the sessions that want to be open and that this connector may
-// take (O3), a few at a time and in random order.
-func (m *Manager) sweep(ctx context.Context) error {
-	const atOnce = 20
-	// Those held already come first in the answer.
-	owners, err := m.opt.Store.Takeable(ctx, m.opt.Lease.ConnectorID(), m.count()+atOnce)
-	if err != nil {
-		return err
-	}
-	rand.Shuffle(len(owners), func(i, j int) { owners[i], owners[j] = owners[j], owners[i] }) //nolint:gosec // spreads load, not a secret
-	for _, o := range owners {
-		id := o.SessionID
-		if m.count() >= m.opt.Capacity {
-			return nil
-		}
-		m.background(id, func(ctx context.Context) { m.openSwept(ctx, o) })
-	}
-	return nil
-}
-
-func (m *Manager) openSwept(ctx context.Context, o cloudstore.Owner) {
-	_, err := m.Open(ctx, o.SessionID, reasonSweep)
-	switch {
-	case err == nil || errors.Is(err, ErrElsewhere) || ctx.Err() != nil:
-	case errors.Is(err, ErrNoSession) && o.ConnectorID == m.opt.Lease.ConnectorID():
-		// A pairing that never came to a link: there is nothing to open.
-		if err := m.opt.Store.SetWanted(ctx, o.SessionID, cloudstore.WantedClosed); err != nil {
-			m.log.Warn("session not closed", "session", o.SessionID, "error", err)
-		}
-	default:
-		m.log.Error("open session", "session", o.SessionID, "error", err)
-	}
 }
 
 // background runs f on the manager's own time. Close waits for it.
@@ -290,9 +257,3 @@ func (m *Manager) held() []*session {
 	return out
 }
 
-func (m *Manager) count() int { return len(m.held()) }
-
-// Load reports how busy this connector is, for its row in TiDB.
-func (m *Manager) Load() cloudstore.Load {
-	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.count()}
-}

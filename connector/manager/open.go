@@ -67,6 +67,7 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 		return err
 	}
 	s.setOver(false)
+	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	s.setCurrent(o)
 	o.rep.Changed() // what was written before the line above woke nobody
@@ -228,6 +229,8 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 	switch {
 	case errors.Is(err, cloudstore.ErrNotFound):
 		return taken, ErrNoSession
+	case errors.Is(err, cloudstore.ErrNotYet):
+		return taken, fmt.Errorf("%w: %w", errBanned, err)
 	case errors.Is(err, cloudstore.ErrNotTakeable):
 		return taken, fmt.Errorf("%w: %w", ErrElsewhere, err)
 	case err != nil:

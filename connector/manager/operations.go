@@ -50,8 +50,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 		return nil, fmt.Errorf("read owner of session: %w", err)
 	}
 	// A later epoch of ours is an attempt of this very function that was cut short.
-	again := owner.Epoch > o.taken.Epoch && owner.ConnectorID == m.opt.Lease.ConnectorID()
-	if !m.deleted(owner, o) && !again {
+	if what, _ := m.standing(owner, o); what != standDeleted && what != standRetaken {
 		return nil, fmt.Errorf("sync: %w", ErrElsewhere)
 	}
 	state, err := o.file.State(ctx)
@@ -166,15 +165,9 @@ func (m *Manager) waitConnected(ctx context.Context, s *session) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		switch state, detail := s.stateNow(); {
-		case state.Live():
-			return nil
-		case state == whatsapp.StateLoggedOut:
-			return whatsapp.ErrLoggedOut
-		case state.Final():
-			return fmt.Errorf("session is %s: %s", state, detail)
-		case state == StateContested:
-			return errContested
+		state, detail := s.stateNow()
+		if err := finalError(state, detail); err != nil || state.Live() {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/envelope"
 	"cloudsession/shared/sessionlog"
 )
 
@@ -26,12 +27,20 @@ var outcomes = []struct {
 	{replicate.ErrBackupOff, "backup_off", "backup is off for this session"},
 	{whatsapp.ErrLoggedOut, "logged_out", "unlinked by the phone: pair it again"},
 	{errContested, "contested", "another client uses the same keys"},
+	{errBanned, "banned", "banned for a while: it connects again by itself"},
+	{errRefused, "refused", "the service refuses the login"},
+	{whatsapp.ErrOutdated, "outdated", "the service accepts only newer connectors"},
+	{sessionlog.ErrWrongSecret, "wrong_secret", "sealed with another secret"},
+	{envelope.ErrUnknownKey, "wrong_secret", "sealed with another secret"},
 	{sessionlog.ErrMissing, "damaged", "the log in the cloud has a gap"},
 	{sessionlog.ErrReordered, "damaged", "the log in the cloud is out of order"},
 	{sessionlog.ErrRepeated, "damaged", "the log in the cloud repeats a row"},
 	{sessionlog.ErrSwapped, "damaged", "the log in the cloud holds another session's row"},
 	{sessionlog.ErrTampered, "damaged", "a row of the log in the cloud was changed"},
 	{sessionlog.ErrNoBase, "damaged", "the log in the cloud has no complete base"},
+	{sessionlog.ErrTwoSalts, "damaged", "the log in the cloud is mixed with another"},
+	{sessionlog.ErrMalformed, "damaged", "a row of the log in the cloud is malformed"},
+	{envelope.ErrTampered, "damaged", "the credentials in the cloud were changed"},
 }
 
 // outcomeOf gives an error the code and the text that go into the command's row.

@@ -29,8 +29,10 @@ type session struct {
 	reported bool // the state is in TiDB
 	pace     pace
 	clones   clones
-	over     bool // ended for good, as far as this process knows: not to be swept
-	working  bool // background work on this session is under way
+	over     bool    // ended for good, as far as this process knows: not to be swept
+	working  bool    // background work on this session is under way
+	ending   *ending // not yet in TiDB
+	failover string  // as the owner row said last; "" before that
 }
 
 // opened is a session held under an epoch of ours.
@@ -162,4 +164,44 @@ func (s *session) resting(now time.Time) bool {
 	s.view.Lock()
 	defer s.view.Unlock()
 	return now.Before(s.pace.notUntil)
+}
+
+// rest keeps sweeps away until then.
+func (s *session) rest(until time.Time) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.pace.notUntil = until
+}
+
+func (s *session) setEnding(e *ending) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.ending = e
+}
+
+func (s *session) endingNow() *ending {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.ending
+}
+
+// clearEnding forgets e, unless a later one has taken its place.
+func (s *session) clearEnding(e *ending) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	if s.ending == e {
+		s.ending = nil
+	}
+}
+
+func (s *session) setFailover(failover string) {
+	s.view.Lock()
+	defer s.view.Unlock()
+	s.failover = failover
+}
+
+func (s *session) failoverNow() string {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.failover
 }

@@ -52,7 +52,7 @@ func TestOutcomes(t *testing.T) {
 		{replicate.ErrBackupOff, "backup_off"},
 		{whatsapp.ErrLoggedOut, "logged_out"},
 		{fmt.Errorf("restore: %w", sessionlog.ErrTampered), "damaged"},
-		{sessionlog.ErrWrongSecret, "failed"},
+		{sessionlog.ErrWrongSecret, "wrong_secret"},
 		{context.DeadlineExceeded, "unavailable"},
 		{errors.New("open /var/lib/connector/x.db: no space left"), "failed"},
 	} {

@@ -57,7 +57,7 @@ func (m *Manager) closeAll(ctx context.Context) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	return errors.Join(g.Wait(), m.reportEndings(ctx))
 }
 
 func (m *Manager) keepLease(ctx context.Context) {
@@ -93,7 +93,7 @@ func (m *Manager) Abandon() error {
 			continue
 		}
 		g.Go(func() error {
-			err := o.wa.Stop(ctx)
+			err := o.wa.Abort(ctx)
 			o.rep.Close()
 			return errors.Join(err, o.file.Close())
 		})

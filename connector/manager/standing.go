@@ -1,0 +1,150 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloudsession/shared/cloudstore"
+)
+
+// stand is what an owner row says about a term that this process holds.
+type stand int
+
+const (
+	standOurs    stand = iota
+	standDeleted       // ours, but a DELETE has removed the copy (O10)
+	standRetaken       // this connector has a later term: a take of this process whose answer was lost
+	standLost
+)
+
+// standing reads an owner row; reason says how the session was lost.
+func (m *Manager) standing(owner cloudstore.Owner, o *opened) (what stand, reason string) {
+	mine := owner.ConnectorID == m.opt.Lease.ConnectorID()
+	switch {
+	case mine && owner.Epoch == o.taken.Epoch && owner.Backup == cloudstore.BackupOff:
+		return standDeleted, ""
+	case mine && owner.Epoch == o.taken.Epoch:
+		return standOurs, ""
+	case mine && owner.Epoch > o.taken.Epoch:
+		return standRetaken, ""
+	case owner.Epoch < o.taken.Epoch:
+		return standLost, "the database is older than this session's term: was it restored from a backup? Then run: connector database-restored"
+	case owner.ConnectorID == "" && owner.Epoch == o.taken.Epoch:
+		return standLost, "its owner row was released"
+	case owner.ConnectorID == "":
+		return standLost, "it was taken and released meanwhile, or the database was restored from a backup"
+	default:
+		return standLost, fmt.Sprintf("connector %s took it", owner.ConnectorID)
+	}
+}
+
+// noteOwned looks at an owner row of this connector's.
+func (m *Manager) noteOwned(row cloudstore.Owner) {
+	m.mu.Lock()
+	s, known := m.sessions[row.SessionID]
+	m.mu.Unlock()
+	if !known {
+		return // wanted closed, and from an earlier process: it is left to whoever asks for it
+	}
+	s.setFailover(row.Failover)
+	if s.current() == nil && row.Wanted == cloudstore.WantedClosed && row.Backup != cloudstore.BackupOff {
+		m.later(func() { m.releaseUnheld(s, row.Epoch) })
+	}
+}
+
+// releaseUnheld frees a session that has ended here and whose release did not
+// get through.
+func (m *Manager) releaseUnheld(s *session, epoch uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(m.life, stateTime)
+	defer cancel()
+	if err := m.opt.Store.Release(ctx, s.id, epoch, "", 0, ""); err != nil && !errors.Is(err, cloudstore.ErrFenced) {
+		m.logUnlessEnding(m.life, "session not released", err)
+	}
+}
+
+// confirmLoss looks at the owner row once more before a session is given up. An
+// epoch that a plain read calls over must be refused by a write as well.
+func (m *Manager) confirmLoss(s *session, o *opened) {
+	ctx, cancel := context.WithTimeout(m.life, stateTime)
+	defer cancel()
+	owner, err := m.opt.Store.Owner(ctx, s.id)
+	if err != nil {
+		m.logUnlessEnding(m.life, "read owner of session", err)
+		return
+	}
+	what, reason := m.standing(owner, o)
+	if what != standLost {
+		return
+	}
+	if owner.Epoch != o.taken.Epoch {
+		state, detail := s.stateNow()
+		err := m.opt.Store.SetState(ctx, s.id, o.taken.Epoch, string(state), detail)
+		if !errors.Is(err, cloudstore.ErrFenced) {
+			return // it was the read that was out of date, or the next heartbeat asks again
+		}
+	}
+	m.loseIf(s, o, reason)
+}
+
+// fenced finds out why the log refused a push: the copy was deleted (O10: the
+// session goes on locally) or the session is somebody else's.
+func (m *Manager) fenced(s *session, o *opened) {
+	for attempt := 0; ; attempt++ {
+		ctx, cancel := context.WithTimeout(m.life, stateTime)
+		owner, err := m.opt.Store.Owner(ctx, s.id)
+		cancel()
+		if err == nil {
+			m.afterFence(s, o, owner)
+			return
+		}
+		m.logUnlessEnding(m.life, "read owner of session", err)
+		select {
+		case <-m.life.Done():
+			return
+		case <-time.After(min(firstPause<<min(attempt, 5), longPause)):
+		}
+	}
+}
+
+func (m *Manager) afterFence(s *session, o *opened, owner cloudstore.Owner) {
+	switch what, reason := m.standing(owner, o); what {
+	case standDeleted, standRetaken: // a new copy is being made, or was about to be
+		o.local.Store(true)
+		s.log.Info("cloud copy was deleted: the session goes on locally, a sync makes a new copy")
+	case standLost:
+		m.loseIf(s, o, reason)
+	default:
+		m.loseIf(s, o, "its log in the cloud holds rows that this connector did not write")
+	}
+}
+
+// loseIf closes a session that is not this connector's any more, if it still is
+// the one that o stands for: nothing is sent, acknowledged or pushed from now on,
+// and the file is set aside, its Signal state never to be used again.
+func (m *Manager) loseIf(s *session, o *opened, why string) {
+	if s.current() == o {
+		// Before the lock: whoever holds it may be waiting for something.
+		if err := o.abort(); err != nil {
+			s.log.Warn("lost session did not end in time", "error", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() == o {
+		m.loseLocked(s, why)
+	}
+}
+
+// abort closes the socket and lets nothing more through (O7).
+func (o *opened) abort() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return o.wa.Abort(ctx)
+}
