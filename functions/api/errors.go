@@ -116,6 +116,9 @@ var commandProblems = map[string]*problem{
 	"backup_off":         newProblem(http.StatusConflict, "backup_off", "Backup is switched off for this session"),
 	"owned_elsewhere":    newProblem(http.StatusConflict, "owned_elsewhere", "The session moved to another connector meanwhile: try again"),
 	"contested":          newProblem(http.StatusConflict, "contested", "Another copy of this device is active: stop it, or pair the session again"),
+	"banned":             newProblem(http.StatusConflict, "banned", "WhatsApp has banned the session for a while: it connects again by itself afterwards"),
+	"refused":            newProblem(http.StatusConflict, "refused", "WhatsApp refuses the session's login: the connector's log says why"),
+	"outdated":           newProblem(http.StatusConflict, "outdated", "WhatsApp accepts only newer clients: update the connectors"),
 	"damaged":            newProblem(http.StatusConflict, "damaged", "The copy in the cloud does not verify: the connector's log says where"),
 	"unavailable":        unavailable,
 }

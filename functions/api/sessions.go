@@ -85,6 +85,7 @@ type sessionState struct {
 	CreatedAt  string  `json:"createdAt"`
 	UpdatedAt  string  `json:"updatedAt"`
 	State      string  `json:"state,omitempty"`
+	Detail     string  `json:"stateDetail,omitempty"`
 	Connector  string  `json:"connector,omitempty"`
 	Live       *bool   `json:"live,omitempty"`
 	Start      string  `json:"start,omitempty"`
@@ -102,12 +103,24 @@ func (h *Handler) sessionStatus(r *request) (response, error) {
 	state := sessionState{
 		SessionID: s.SessionID, LastSynced: whenOrNull(s.LastSyncedAt),
 		CreatedAt: when(s.CreatedAt), UpdatedAt: when(s.UpdatedAt),
-		State: s.State, Connector: s.ConnectorID, Start: s.Start, Backup: s.Backup,
+		State: s.State, Detail: detailOf(s), Connector: s.ConnectorID, Start: s.Start, Backup: s.Backup,
 	}
 	if s.ConnectorID != "" {
 		state.Live = &s.Live
 	}
 	return reply(http.StatusOK, state)
+}
+
+// detailOf is what the connector says of a session that has ended or can't be
+// opened: why, and what to do next. Those sentences are written for the caller;
+// what is said of other states is for operators.
+func detailOf(s cloudstore.Status) string {
+	switch s.State {
+	case "logged_out", "banned", "outdated", "refused", "replaced", "contested", "failed":
+		return s.StateDetail
+	default:
+		return ""
+	}
 }
 
 // status reads a session's state; missing is what a clean "no such row" becomes.

@@ -102,6 +102,12 @@ func TestStatus(t *testing.T) {
 	w.do("GET", "/cloud/sessions/personal/status").want(t, 200, `{"sessionId":"personal","lastSynced":null,`+
 		`"createdAt":"2026-01-20T08:15:30Z","updatedAt":"2026-01-22T10:30:45Z",`+
 		`"state":"connected","connector":"vm-1","live":false,"start":"own-file","backup":"full"}`)
+
+	s.State, s.StateDetail = "logged_out", "pair it again"
+	w.sessions["personal"] = s
+	w.do("GET", "/cloud/sessions/personal/status").want(t, 200, `{"sessionId":"personal","lastSynced":null,`+
+		`"createdAt":"2026-01-20T08:15:30Z","updatedAt":"2026-01-22T10:30:45Z",`+
+		`"state":"logged_out","stateDetail":"pair it again","connector":"vm-1","live":false,"start":"own-file","backup":"full"}`)
 }
 
 func TestDelete(t *testing.T) {
