@@ -273,6 +273,11 @@ func TestUnavailableEverywhere(t *testing.T) {
 		"ClaimCommand":    func() error { _, _, err := s.ClaimCommand(ctx, "c", "a", "1"); return err },
 		"FinishCommand":   func() error { return s.FinishCommand(ctx, "c", "1", true, "", "", nil) },
 		"RetargetCommand": func() error { return s.RetargetCommand(ctx, "c", "1", "") },
+		"HandOver": func() error {
+			return s.HandOver(ctx, cloudstore.Handover{SessionID: "x", Epoch: 1, Target: "b", CommandID: "c", Incarnation: "1"})
+		},
+		"Unreserve":       func() error { return s.Unreserve(ctx, "x", "b") },
+		"WantedSessions":  func() error { _, err := s.WantedSessions(ctx, "", 1); return err },
 		"PendingCommands": func() error { _, err := s.PendingCommands(ctx, "a"); return err },
 		"ExpireCommands":  func() error { _, err := s.ExpireCommands(ctx); return err },
 		"MarkRestored":    func() error { _, err := s.MarkDatabaseRestored(ctx); return err },

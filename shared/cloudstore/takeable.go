@@ -15,23 +15,19 @@ const (
 
 	// Candidates only: Take decides. A session without backup is worth only to
 	// the connector that has its file.
-	selectTakeable = `SELECT o.session_id, o.connector_id, o.epoch, o.wanted, o.reserved_for, o.reserved_until, o.state, o.state_detail, o.state_at, o.backup, o.failover, o.synced_at, o.not_before
-		FROM session_owners o LEFT JOIN connectors c ON c.connector_id = o.connector_id
-		WHERE o.wanted = 'open' AND (o.not_before IS NULL OR o.not_before <= NOW(6)) AND (
-			o.connector_id = ?
-			OR o.backup <> 'off' AND o.connector_id IS NULL
-				AND (o.reserved_for IS NULL OR o.reserved_for = ? OR o.reserved_until <= NOW(6))
-			OR o.backup <> 'off' AND o.failover = 'auto' AND o.connector_id IS NOT NULL
-				AND (c.connector_id IS NULL OR c.dead)
-		) ORDER BY COALESCE(o.connector_id = ?, FALSE) DESC, COALESCE(o.reserved_for = ?, FALSE) DESC, o.session_id LIMIT ?`
+	selectTakeable = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at, not_before
+		FROM session_owners WHERE wanted = 'open' AND backup <> 'off' AND (not_before IS NULL OR not_before <= NOW(6)) AND (
+			connector_id IS NULL AND (reserved_for IS NULL OR reserved_for = ? OR reserved_until <= NOW(6))
+			OR failover = 'auto' AND connector_id <> ? AND connector_id NOT IN (SELECT connector_id FROM connectors WHERE NOT dead)
+		) ORDER BY COALESCE(reserved_for = ?, FALSE) DESC, session_id LIMIT ?`
 )
 
-// Takeable lists sessions a sweep of this connector may try to take (O3): its
-// own first (it knows which of them it holds), then those reserved for it, then
-// the rest. At most limit, and only a hint: Take decides.
+// Takeable lists sessions that nobody holds and that a sweep of this connector
+// may try to take (O3): those reserved for it first, then the rest, by id. Its
+// own are OwnersOf's. At most limit, and only a hint: Take decides.
 func (s *Store) Takeable(ctx context.Context, connectorID string, limit int) (owners []Owner, err error) {
 	err = s.retry(ctx, func() (err error) {
-		owners, err = collect(ctx, s.db, scanOwner, selectTakeable, connectorID, connectorID, connectorID, connectorID, limit)
+		owners, err = collect(ctx, s.db, scanOwner, selectTakeable, connectorID, connectorID, connectorID, limit)
 		return err
 	})
 	if err != nil {
