@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -180,8 +181,8 @@ func (m *Manager) buryDead(ctx context.Context) (dying bool, err error) {
 }
 
 // compare closes sessions that this process holds and the owner rows give to
-// somebody else, and releases those that it owns, but neither holds nor is to
-// open; the sweep opens the rest (O7).
+// somebody else, releases those that it owns, but neither holds nor is to open,
+// and opens the rest of those (O7).
 func (m *Manager) compare(ctx context.Context) error {
 	held := m.held() // before the rows are read: what is taken meanwhile is no loss
 	rows, err := m.opt.Store.OwnersOf(ctx, m.opt.Lease.ConnectorID())
@@ -192,6 +193,7 @@ func (m *Manager) compare(ctx context.Context) error {
 	for _, r := range rows {
 		epochs[r.SessionID] = r.Epoch
 		m.noteOwned(r)
+		m.openOwned(r)
 	}
 	for _, s := range held {
 		o := s.current()
@@ -204,21 +206,23 @@ func (m *Manager) compare(ctx context.Context) error {
 	return nil
 }
 
-// background runs f on the manager's own time. Close waits for it.
-func (m *Manager) background(id string, f func(ctx context.Context)) {
+// background runs f on the manager's own time, unless the session is open
+// already, failing, over, or under way: then it returns false. Close waits for f.
+func (m *Manager) background(id string, f func(ctx context.Context)) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closing {
-		return
+		return false
 	}
 	s := m.entryLocked(id)
 	if s.current() != nil || s.resting(time.Now()) || s.ended() || !s.claimBackground() {
-		return // open already, failing, over, or under way
+		return false
 	}
 	m.tasks.Go(func() {
 		defer s.releaseBackground()
 		f(m.life)
 	})
+	return true
 }
 
 // entryLocked returns the session's entry, made on first use. Entries are few
@@ -256,4 +260,3 @@ func (m *Manager) held() []*session {
 	}
 	return out
 }
-

@@ -32,8 +32,26 @@ type openRequest struct {
 
 // Open opens a session that exists: from this machine's file if that is known
 // to be the newest state, else from the cloud. Opening one that is open here
-// does nothing. It returns ErrNoSession, ErrElsewhere or ErrClosing.
+// does nothing. It returns ErrNoSession, ErrElsewhere, ErrFull, ErrDraining or
+// ErrClosing.
 func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error) {
+	s, err := m.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	if s.current() != nil {
+		return s, nil
+	}
+	leave, err := m.enter(false)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return m.openPlaced(ctx, id, reason)
+}
+
+// openPlaced is Open for a session that has its place.
+func (m *Manager) openPlaced(ctx context.Context, id, reason string) (*session, error) {
 	s, err := m.entry(id)
 	if err != nil {
 		return nil, err
@@ -42,9 +60,6 @@ func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error)
 	defer s.mu.Unlock()
 	if s.current() != nil {
 		return s, nil
-	}
-	if m.count() >= m.opt.Capacity {
-		return nil, ErrFull
 	}
 	err = m.openLocked(ctx, s, openRequest{reason: reason, byCommand: reason != reasonSweep})
 	if err != nil {

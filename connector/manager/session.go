@@ -95,6 +95,12 @@ func (s *session) claimBackground() bool {
 	return true
 }
 
+func (s *session) busy() bool {
+	s.view.Lock()
+	defer s.view.Unlock()
+	return s.working
+}
+
 func (s *session) releaseBackground() {
 	s.view.Lock()
 	defer s.view.Unlock()

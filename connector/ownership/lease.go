@@ -21,6 +21,9 @@ const (
 	LeaseDuration = 10 * time.Second
 	RenewEvery    = 3 * time.Second
 	buryMargin    = 2 * time.Second
+	// WatchEvery is the time between renewals while another connector's lease is
+	// over: its sessions wait for its burial.
+	WatchEvery = 500 * time.Millisecond
 )
 
 // ErrLost means that this connector's incarnation is over: another process
@@ -154,26 +157,28 @@ func (l *Lease) Announce(ctx context.Context, queueURL string) error {
 
 // BuryDead marks connectors dead whose lease is well past (O2) and returns
 // their ids. The database refuses unless this connector itself has renewed
-// without a break for a full lease.
-func (l *Lease) BuryDead(ctx context.Context) ([]string, error) {
+// without a break for a full lease. dying: there are others whose lease is over
+// but not yet for long enough, so a look after WatchEvery is worth its while.
+func (l *Lease) BuryDead(ctx context.Context) (buried []string, dying bool, err error) {
 	peers, err := l.opt.Store.Connectors(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list connectors: %w", err)
+		return nil, false, fmt.Errorf("list connectors: %w", err)
 	}
-	var buried []string
 	for _, p := range peers {
 		if p.Dead || p.Live || p.ID == l.opt.Connector.ID {
 			continue
 		}
 		dead, err := l.opt.Store.BuryConnector(ctx, p.ID, l.opt.Connector.ID, l.incarnation, buryMargin)
 		if err != nil {
-			return buried, fmt.Errorf("bury connector %s: %w", p.ID, err)
+			return buried, dying, fmt.Errorf("bury connector %s: %w", p.ID, err)
 		}
 		if dead {
 			buried = append(buried, p.ID)
+		} else {
+			dying = true
 		}
 	}
-	return buried, nil
+	return buried, dying, nil
 }
 
 // Retire ends the lease at once, so that others need not wait for it to run out.

@@ -1,0 +1,61 @@
+package manager
+
+import (
+	"errors"
+
+	"cloudsession/shared/cloudstore"
+)
+
+// ErrDraining: the connector takes no sessions any more.
+var ErrDraining = errors.New("connector is draining: `connector drain --stop` ends that")
+
+// enter gives a session that is about to be opened a place, so that those opened
+// at the same time don't exceed the capacity together. leave gives the place
+// back once the session is open, and counted as such, or isn't to be opened. own
+// says that the session is this connector's already: draining doesn't keep it
+// from being opened again. It returns ErrFull or ErrDraining.
+func (m *Manager) enter(own bool) (leave func(), err error) {
+	if m.draining.Load() && !own {
+		return nil, ErrDraining
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.takenLocked() >= m.opt.Capacity {
+		return nil, ErrFull
+	}
+	m.places++
+	left := false
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !left {
+			left = true
+			m.places--
+		}
+	}, nil
+}
+
+// takenLocked counts the sessions that are open and those about to be.
+func (m *Manager) takenLocked() int {
+	n := m.places
+	for _, s := range m.sessions {
+		if s.epochNow() != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *Manager) taken() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.takenLocked()
+}
+
+// free is how many more sessions this connector may open.
+func (m *Manager) free() int { return max(0, m.opt.Capacity-m.taken()) }
+
+// Load reports how busy this connector is, for its row in TiDB.
+func (m *Manager) Load() cloudstore.Load {
+	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.taken(), Draining: m.draining.Load()}
+}
