@@ -46,7 +46,7 @@ func readParent(ctx context.Context, tx *sql.Tx, v takeView) (parentView, error)
 		// What is left of the rows says nothing; the mark is the terminator.
 		end = logEnd{terminated: true, terminator: end.mark, deleted: true, max: end.max}
 	}
-	p.LastSeq, p.MaxSeq, p.Contiguous, p.LastTag = end.last, end.max, end.contiguous, end.tag
+	p.LastSeq, p.MaxSeq, p.Contiguous, p.Damaged, p.LastTag = end.last, end.max, end.contiguous, end.damaged, end.tag
 	if end.terminated {
 		row, err := one(ctx, tx, scanSegment, lockSegment, v.epoch.SessionID, v.epoch.Epoch, end.terminator)
 		if err != nil {
@@ -141,12 +141,17 @@ type logEnd struct {
 	deleted    bool
 	mark       uint64 // seq of the last row that says so
 	contiguous bool
+	damaged    bool
 	max        uint64
 }
 
 // findEnd walks the rows of an epoch from its last base, or from seq 1, on. A
 // log that has lost its head to pruning starts with a base; one that starts
 // elsewhere has lost rows, and ends before it begins.
+//
+// Behind a gap there may be parts of the push that its writer didn't finish: it
+// sends the next one, or the seal, only when all of the last is durable (P2). So
+// where a push begins behind a gap, or a seal stands, rows were lost.
 func findEnd(heads []Segment) logEnd {
 	end := logEnd{contiguous: true}
 	for i, row := range heads {
@@ -156,6 +161,10 @@ func findEnd(heads []Segment) logEnd {
 		}
 		first := i == 0 && (row.Seq == 1 || row.Kind == KindBase)
 		next := i > 0 && row.Seq == heads[i-1].Seq+1
+		gap := !end.terminated && (!end.contiguous || !first && !next)
+		if gap && (row.Kind == KindSeal || row.Kind.IsData() && row.Part == 1) {
+			end.damaged = true
+		}
 		switch {
 		case !end.contiguous:
 		case end.terminated || !first && !next:

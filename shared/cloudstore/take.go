@@ -38,6 +38,7 @@ type Parent struct {
 	Terminator *Segment // what stood at n+1 before the take, with Data; nil if nothing
 	Contiguous bool     // the epoch's rows are one unbroken run from its last base (or 1) to n, and nothing but the terminator follows
 
+	Damaged        bool   // rows are missing that were durable once: a push begins, or a seal stands, behind a gap
 	HasLog         bool   // the lineage has data rows to restore from
 	HasCredentials bool   // whatsapp_sessions has a row
 	MaxSeq         uint64 // highest seq of any row of the epoch
