@@ -66,5 +66,5 @@ func (b buffer) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Type string `json:"type"`
 		Data []byte `json:"data"`
-	}{"Buffer", b})
+	}{"Buffer", append([]byte{}, b...)}) // nil would become null
 }

@@ -14,4 +14,12 @@ var (
 	ErrManyDevices = errors.New("session file has several devices")
 	// ErrDeviceExists: the session file has a device already, which is not overwritten.
 	ErrDeviceExists = errors.New("session file has a device already")
+	// ErrNoCredentials: the folder has no creds.json.
+	ErrNoCredentials = errors.New("folder has no creds.json")
+	// ErrMismatch: the folder's files don't belong to one session.
+	ErrMismatch = errors.New("files don't belong to one session")
+	// ErrIncomplete: files are missing without which the state isn't exact.
+	ErrIncomplete = errors.New("folder is not complete")
+	// ErrNotEmpty: the folder to export to exists and holds something.
+	ErrNotEmpty = errors.New("folder is not empty")
 )

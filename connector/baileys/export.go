@@ -129,7 +129,12 @@ func credentials(ctx context.Context, db *sql.DB, now time.Time) ([]byte, error)
 	return text, nil
 }
 
-func readDevice(ctx context.Context, db *sql.DB) (d device, err error) {
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func readDevice(ctx context.Context, db querier) (d device, err error) {
 	rows, err := db.QueryContext(ctx, selectDevice)
 	if err != nil {
 		return d, err

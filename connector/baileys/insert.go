@@ -41,18 +41,33 @@ func InsertDevice(ctx context.Context, db *sql.DB, plaintext []byte) error {
 	return nil
 }
 
-func insert(ctx context.Context, db *sql.DB, d device, key *appStateKey) (err error) {
-	tx, err := db.BeginTx(ctx, nil)
+func insert(ctx context.Context, db *sql.DB, d device, key *appStateKey) error {
+	return inTx(ctx, db, nil, func(tx *sql.Tx) error {
+		if err := insertCredentials(ctx, tx, d); err != nil || key == nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, insertAppStateKey, d.jid, key.id, key.data, key.timestamp, key.fingerprint)
+		return err
+	})
+}
+
+// inTx runs do in a transaction and commits it if do returns nil.
+func inTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, do func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			if e := tx.Rollback(); !errors.Is(e, sql.ErrTxDone) {
-				err = errors.Join(err, e)
-			}
+	if err := do(tx); err != nil {
+		if e := tx.Rollback(); !errors.Is(e, sql.ErrTxDone) {
+			err = errors.Join(err, e)
 		}
-	}()
+		return err
+	}
+	return tx.Commit()
+}
+
+// insertCredentials inserts the device and what belongs to it, if there is none yet.
+func insertCredentials(ctx context.Context, tx *sql.Tx, d device) error {
 	var devices int
 	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM whatsmeow_device`).Scan(&devices); err != nil {
 		return err
@@ -66,15 +81,7 @@ func insert(ctx context.Context, db *sql.DB, d device, key *appStateKey) (err er
 		d.advKey, a.Details, a.AccountSignature, a.AccountSignatureKey, a.DeviceSignature, d.platform, d.pushName); err != nil {
 		return err
 	}
-	if err := insertAddresses(ctx, tx, d); err != nil {
-		return err
-	}
-	if key != nil {
-		if _, err := tx.ExecContext(ctx, insertAppStateKey, d.jid, key.id, key.data, key.timestamp, key.fingerprint); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
+	return insertAddresses(ctx, tx, d)
 }
 
 // insertAddresses adds what whatsmeow stores besides the device when it pairs

@@ -101,7 +101,10 @@ func parse(plaintext []byte) (device, *appStateKey, error) {
 	if err != nil {
 		return device{}, nil, err
 	}
-	key, err := in.appStateKey()
+	if in.AppState == nil || len(in.Creds.MyAppStateKeyID) == 0 {
+		return d, nil, nil
+	}
+	key, err := in.AppState.key(in.Creds.MyAppStateKeyID)
 	return d, key, err
 }
 
@@ -167,22 +170,22 @@ func addresses(id, lidText string) (jid, lid types.JID, err error) {
 	return jid, lid, nil
 }
 
-func (p plaintextIn) appStateKey() (*appStateKey, error) {
-	if p.AppState == nil || len(p.Creds.MyAppStateKeyID) == 0 {
-		return nil, nil
-	}
-	text := string(p.AppState.Timestamp)
+// key makes the row of the key with an id.
+func (a appStateIn) key(id []byte) (*appStateKey, error) {
+	text := string(a.Timestamp)
 	if s, err := strconv.Unquote(text); err == nil {
 		text = s
 	}
 	timestamp, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || len(p.AppState.KeyData) == 0 {
+	if err != nil || len(a.KeyData) == 0 {
 		return nil, fmt.Errorf("%w: appState", ErrDamaged)
 	}
-	f := p.AppState.Fingerprint
-	fingerprint, err := proto.Marshal(&waE2E.AppStateSyncKeyFingerprint{RawID: f.RawID, CurrentIndex: f.CurrentIndex, DeviceIndexes: f.DeviceIndexes})
+	f := a.Fingerprint
+	fingerprint, err := proto.MarshalOptions{Deterministic: true}.Marshal(&waE2E.AppStateSyncKeyFingerprint{
+		RawID: f.RawID, CurrentIndex: f.CurrentIndex, DeviceIndexes: f.DeviceIndexes,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("encode fingerprint: %w", err)
 	}
-	return &appStateKey{p.Creds.MyAppStateKeyID, p.AppState.KeyData, fingerprint, timestamp}, nil
+	return &appStateKey{id, a.KeyData, fingerprint, timestamp}, nil
 }
