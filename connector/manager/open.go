@@ -136,6 +136,8 @@ type prior struct {
 	high  ownership.HighWater
 	// tainted: the file's Signal state is stale, for a clone has moved on.
 	tainted bool
+	// parent is the owner row as the take found it.
+	parent cloudstore.Owner
 	// local: the term starts safely from the file, which is the only copy.
 	local bool
 }
@@ -235,7 +237,10 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 		SessionID: s.id, ConnectorID: m.opt.Lease.ConnectorID(), Incarnation: m.opt.Lease.Incarnation(),
 		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create || r.again,
 		AnyWanted: r.byCommand || r.create || r.again, ByCommand: r.byCommand || r.create,
-		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) { return m.judge(p, parent, r) },
+		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) {
+			p.parent = parent.Owner
+			return m.judge(p, parent, r)
+		},
 	}
 	if _, err := rand.Read(req.Nonce[:]); err != nil {
 		return cloudstore.Taken{}, fmt.Errorf("make nonce: %w", err)
@@ -248,40 +253,17 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 		return taken, fmt.Errorf("%w: %w", errBanned, err)
 	case errors.Is(err, cloudstore.ErrNotTakeable):
 		return taken, fmt.Errorf("%w: %w", ErrElsewhere, err)
+	case errors.Is(err, sessionlog.ErrMissing):
+		m.noteDamage(ctx, s, p.parent, err)
+		return taken, fmt.Errorf("take session: %w", err)
 	case err != nil:
 		return taken, fmt.Errorf("take session: %w", err)
 	}
+	if doubt := replicate.DoubtSeal(m.opt.Keys, taken.Parent, replicate.HighWater(p.high)); doubt != "" && taken.Start != replicate.StartExact {
+		s.log.Error("the session's log is sealed, and starts safely all the same", "reason", doubt)
+	}
 	mark := ownership.HighWater{Epoch: taken.Epoch}
 	return taken, mark.Raise(s.files.highWaterPath())
-}
-
-// judge decides how a term starts (section 7 of the design).
-func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (string, error) {
-	if r.again {
-		return replicate.StartNew, nil
-	}
-	if r.create {
-		if (parent.HasLog || parent.HasCredentials) && parent.Owner.State != string(whatsapp.StateLoggedOut) {
-			return "", ErrPaired // a new identity is never minted over an existing session
-		}
-		return replicate.StartNew, nil
-	}
-	exact, err := replicate.JudgeExact(m.opt.Keys, parent, replicate.HighWater(p.high))
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("judge the seal: %w", err)
-	case exact: // before own-file: a sealed file is never opened again, even by its owner (O6)
-		return replicate.StartExact, nil
-	case p.file != nil && !p.tainted && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
-		return replicate.StartOwnFile, nil
-	case p.file != nil && parent.Owner.Backup == cloudstore.BackupOff && p.state.SessionID == parent.Owner.SessionID:
-		p.local = true // after a reboot, say: stale or not, there is no other copy
-		return replicate.StartSafe, nil
-	case !parent.HasLog && !parent.HasCredentials:
-		return "", ErrNoSession
-	default:
-		return replicate.StartSafe, nil
-	}
 }
 
 // build makes the file of a term ready to connect: resumed, restored or new;

@@ -30,22 +30,41 @@ type HighWater struct {
 // nothing beyond it. A seal that can't be opened because the secret is another one is an error: a safe
 // start would fail on the same secret, only later. Call it inside the transaction of the take.
 func JudgeExact(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) (bool, error) {
-	seal := p.Terminator
-	switch {
-	case seal == nil || seal.Kind != cloudstore.KindSeal:
-		return false, nil
-	case seal.SessionID != p.Owner.SessionID || seal.Epoch != p.Epoch.Epoch || seal.Seq != p.LastSeq+1:
-		return false, nil
-	case !p.Contiguous || !p.HasLog || p.Owner.Backup == cloudstore.BackupCredentials || p.Owner.Backup == cloudstore.BackupOff:
-		return false, nil
-	case high.beyond(p):
+	if !sealed(p) || high.beyond(p) {
 		return false, nil
 	}
-	err := sessionlog.VerifySeal(keys, *seal, p.LastTag)
+	err := sessionlog.VerifySeal(keys, *p.Terminator, p.LastTag)
 	if errors.Is(err, sessionlog.ErrWrongSecret) || errors.Is(err, envelope.ErrUnknownKey) {
 		return false, err
 	}
 	return err == nil, nil
+}
+
+// DoubtSeal says why a log that ends with a seal isn't resumed exactly, "" when it is or has no seal:
+// somebody has changed the database, or taken it back in time, and should know.
+func DoubtSeal(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) string {
+	switch {
+	case !sealed(p):
+		return ""
+	case high.beyond(p):
+		return "this machine has seen more of the log than the database holds: was the database restored from a backup? Then run: connector database-restored"
+	case sessionlog.VerifySeal(keys, *p.Terminator, p.LastTag) != nil:
+		return "the seal of the log does not verify: it was changed or forged"
+	default:
+		return ""
+	}
+}
+
+// sealed reports whether a seal stands where the parent's log ends, and its rows are all there.
+func sealed(p cloudstore.Parent) bool {
+	seal := p.Terminator
+	switch {
+	case seal == nil || seal.Kind != cloudstore.KindSeal:
+		return false
+	case seal.SessionID != p.Owner.SessionID || seal.Epoch != p.Epoch.Epoch || seal.Seq != p.LastSeq+1:
+		return false
+	}
+	return p.Contiguous && p.HasLog && p.Owner.Backup != cloudstore.BackupCredentials && p.Owner.Backup != cloudstore.BackupOff
 }
 
 // beyond reports whether the machine has seen the log go further than p does, or go another way.

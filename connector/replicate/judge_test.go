@@ -24,6 +24,17 @@ func TestJudgeExact(t *testing.T) {
 				t.Errorf("%s: exact %v, %v", what, got, err)
 			}
 		}
+		doubt := func(what string, want bool, high HighWater, change func(*cloudstore.Parent)) {
+			t.Helper()
+			q := p
+			seal := *p.Terminator
+			seal.Data = append([]byte(nil), seal.Data...)
+			q.Terminator = &seal
+			change(&q)
+			if got := DoubtSeal(g.keys, q, high); (got != "") != want {
+				t.Errorf("%s: doubt is %q", what, got)
+			}
+		}
 		same := func(*cloudstore.Parent) {}
 		judge("as it is", true, HighWater{}, same)
 		judge("seen up to its end", true, HighWater{p.Epoch.Epoch, p.LastSeq, p.LastTag}, same)
@@ -41,6 +52,11 @@ func TestJudgeExact(t *testing.T) {
 		judge("missing rows", false, HighWater{}, func(p *cloudstore.Parent) { p.Contiguous = false })
 		judge("no log", false, HighWater{}, func(p *cloudstore.Parent) { p.HasLog = false })
 		judge("credentials only", false, HighWater{}, func(p *cloudstore.Parent) { p.Owner.Backup = cloudstore.BackupCredentials })
+		doubt("as it is", false, HighWater{}, same)
+		doubt("no seal", false, HighWater{}, func(p *cloudstore.Parent) { p.Terminator = nil })
+		doubt("seal with another MAC", true, HighWater{}, func(p *cloudstore.Parent) { p.Terminator.Data[20]++ })
+		doubt("seal behind another row", true, HighWater{}, func(p *cloudstore.Parent) { p.LastTag[0]++ })
+		doubt("seen a row more", true, HighWater{Epoch: p.Epoch.Epoch, Seq: p.LastSeq + 1}, same)
 		return StartExact
 	})
 }

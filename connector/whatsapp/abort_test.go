@@ -68,5 +68,7 @@ func TestAbortCutsStopShort(t *testing.T) {
 	if took := time.Since(began); took >= sendGrace {
 		t.Errorf("Stop took %s", took)
 	}
-	<-sent
+	if err := <-sent; !errors.As(err, new(*UnfinishedError)) {
+		t.Errorf("the send ended with %v", err)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrNotYet: nobody may take the session before the time its owner row names.
+// ErrNotYet means that nobody may take the session before the time its owner row names.
 var ErrNotYet = errors.New("session may not be taken yet")
 
 // Ending is how a session came to an end that no connector mends by itself.

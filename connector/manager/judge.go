@@ -1,0 +1,58 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/sessionlog"
+)
+
+// noteDamage shows in the owner row why the session can't be opened, if nobody
+// else holds it.
+func (m *Manager) noteDamage(ctx context.Context, s *session, owner cloudstore.Owner, cause error) {
+	_, detail := outcomeOf(cause)
+	s.setState(StateFailed, detail)
+	if owner.ConnectorID != "" && owner.ConnectorID != m.opt.Lease.ConnectorID() {
+		return
+	}
+	if err := m.opt.Store.SetState(ctx, s.id, owner.Epoch, string(StateFailed), detail); err != nil {
+		s.log.Warn("state not written", "error", err)
+	}
+}
+
+// judge decides how a term starts (section 7 of the design).
+func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (string, error) {
+	if r.again {
+		return replicate.StartNew, nil
+	}
+	if r.create {
+		if (parent.HasLog || parent.HasCredentials) && parent.Owner.State != string(whatsapp.StateLoggedOut) {
+			return "", ErrPaired // a new identity is never minted over an existing session
+		}
+		return replicate.StartNew, nil
+	}
+	if parent.Damaged && parent.Owner.Backup != cloudstore.BackupCredentials {
+		// Rows that were durable are gone. What is left must not pass for all there is:
+		// nothing is changed, so that they can be put back.
+		return "", fmt.Errorf("log of epoch %d behind seq %d: %w", parent.Epoch.Epoch, parent.LastSeq, sessionlog.ErrMissing)
+	}
+	exact, err := replicate.JudgeExact(m.opt.Keys, parent, replicate.HighWater(p.high))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("judge the seal: %w", err)
+	case exact: // before own-file: a sealed file is never opened again, even by its owner (O6)
+		return replicate.StartExact, nil
+	case p.file != nil && !p.tainted && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
+		return replicate.StartOwnFile, nil
+	case p.file != nil && parent.Owner.Backup == cloudstore.BackupOff && p.state.SessionID == parent.Owner.SessionID:
+		p.local = true // after a reboot, say: stale or not, there is no other copy
+		return replicate.StartSafe, nil
+	case !parent.HasLog && !parent.HasCredentials:
+		return "", ErrNoSession
+	default:
+		return replicate.StartSafe, nil
+	}
+}
