@@ -6,6 +6,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudsession/infra/local/rig"
 	"cloudsession/shared/envelope"
 )
 
@@ -40,27 +42,74 @@ func TestRestoreFromARowOfTheNodeService(t *testing.T) {
 	s.must(c.Stop(15 * time.Second))
 	s.must(os.RemoveAll(c.DataDir()))
 
+	db, secret := s.database(), envOf(c, "SESSION_ENCRYPTION_SECRET")
+	s.asNodeRow(db, secret, secret)
+
+	s.call(http.StatusOK, http.MethodGet, "/status")
+	s.backFromCredentials()
+	if envelope.IsLegacy([]byte(s.sessionData(db))) {
+		t.Error("the row is still in the Node service's format")
+	}
+}
+
+// The same rows sealed all at once, by the command: a dry run and a wrong secret
+// change nothing, and the session comes back from what it wrote.
+func TestImportNodeRows(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	s.must(c.Stop(15 * time.Second))
+	s.must(os.RemoveAll(c.DataDir()))
 	db := s.database()
-	var sealed []byte
-	s.must(db.QueryRowContext(s.ctx, "SELECT session_data FROM whatsapp_sessions WHERE session_id = ?", s.session).Scan(&sealed))
-	secret := envOf(c, "SESSION_ENCRYPTION_SECRET")
+	nodeSecret := strings.Repeat("n", 40)
+	s.asNodeRow(db, envOf(c, "SESSION_ENCRYPTION_SECRET"), nodeSecret)
+	row := s.sessionData(db)
+
+	s.imports(c, 1, "rows of the Node service sealed: 0", nil)
+	previous := []string{"SESSION_ENCRYPTION_SECRET_PREVIOUS=" + nodeSecret}
+	s.imports(c, 0, "rows of the Node service would be sealed: 1", previous, "--dry-run")
+	if s.sessionData(db) != row {
+		t.Fatal("the row was changed")
+	}
+	s.imports(c, 0, "rows of the Node service sealed: 1", previous)
+	if s.sessionData(db) == row {
+		t.Fatal("the row was not sealed")
+	}
+	s.call(http.StatusOK, http.MethodGet, "/status")
+	s.backFromCredentials()
+}
+
+// imports runs `connector import node-rows` with c's environment.
+func (s *scene) imports(c *rig.Connector, code int, says string, env []string, args ...string) {
+	s.t.Helper()
+	cmd := c.Command(s.ctx, append([]string{"import", "node-rows"}, args...)...)
+	cmd.Env = append(cmd.Env, env...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), says) {
+		s.t.Fatalf("import node-rows %v: %v\n%s", args, err, out)
+	}
+}
+
+// asNodeRow makes the session's only row in the cloud one of the Node service's.
+func (s *scene) asNodeRow(db *sql.DB, secret, nodeSecret string) {
+	s.t.Helper()
 	keys, err := envelope.NewKeyring(secret)
 	s.must(err)
-	opened, err := keys.Open(envelope.CredentialsPosition(s.session), sealed)
+	opened, err := keys.Open(envelope.CredentialsPosition(s.session), []byte(s.sessionData(db)))
 	s.must(err)
 	for _, table := range []string{"session_segments", "session_epochs", "session_owners"} {
 		s.exec(db, "DELETE FROM "+table+" WHERE session_id = ?")
 	}
 	_, err = db.ExecContext(s.ctx, "UPDATE whatsapp_sessions SET epoch = 0, session_data = ? WHERE session_id = ?",
-		nodeRow(t, s.session, secret, opened.Plaintext), s.session)
+		nodeRow(s.t, s.session, nodeSecret, opened.Plaintext), s.session)
 	s.must(err)
+}
 
-	s.call(http.StatusOK, http.MethodGet, "/status")
-	s.backFromCredentials()
-	s.must(db.QueryRowContext(s.ctx, "SELECT session_data FROM whatsapp_sessions WHERE session_id = ?", s.session).Scan(&sealed))
-	if envelope.IsLegacy(sealed) {
-		t.Error("the row is still in the Node service's format")
-	}
+func (s *scene) sessionData(db *sql.DB) (data string) {
+	s.t.Helper()
+	s.must(db.QueryRowContext(s.ctx, "SELECT session_data FROM whatsapp_sessions WHERE session_id = ?", s.session).Scan(&data))
+	return data
 }
 
 // backFromCredentials restores the session on an empty connector and talks.

@@ -1,0 +1,88 @@
+package cloudstore
+
+import (
+	"context"
+	"fmt"
+)
+
+const (
+	selectRowsAfter = `SELECT id, session_id, session_data, epoch FROM whatsapp_sessions WHERE id > ? ORDER BY id LIMIT ?`
+	countRows       = `SELECT COUNT(*) FROM whatsapp_sessions`
+	// Sealing a row again is no change of the session: its times stay.
+	resealRow = `UPDATE whatsapp_sessions SET session_data = ?, updated_at = updated_at
+		WHERE id = ? AND epoch = 0 AND session_data = ?`
+)
+
+// Row is one row of whatsapp_sessions as it stands, whoever wrote it.
+type Row struct {
+	ID        int64
+	SessionID string
+	Data      []byte
+	Epoch     uint64 // 0: no connector has taken the session yet
+}
+
+// rowsPage is small: a row may hold a large blob.
+const rowsPage = 50
+
+// CountRows counts the rows of whatsapp_sessions.
+func (s *Store) CountRows(ctx context.Context) (n int, err error) {
+	err = s.retry(ctx, func() (err error) {
+		n, err = one(ctx, s.db, func(row scanner) (n int, err error) { return n, row.Scan(&n) }, countRows)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count sessions: %w", err)
+	}
+	return n, nil
+}
+
+// Rows visits every row of whatsapp_sessions, by id. It stops at visit's first
+// error and returns it.
+func (s *Store) Rows(ctx context.Context, visit func(Row) error) error {
+	for after := int64(0); ; {
+		var rows []Row
+		err := s.retry(ctx, func() (err error) {
+			rows, err = collect(ctx, s.db, scanRow, selectRowsAfter, after, rowsPage)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("read sessions: %w", err)
+		}
+		for _, row := range rows {
+			if err := visit(row); err != nil {
+				return err
+			}
+			after = row.ID
+		}
+		if len(rows) < rowsPage {
+			return nil
+		}
+	}
+}
+
+func scanRow(row scanner) (r Row, err error) {
+	err = row.Scan(&r.ID, &r.SessionID, &r.Data, &r.Epoch)
+	return r, err
+}
+
+// Reseal replaces the credentials of a row that no connector has taken yet by
+// another sealing of the same. ErrFenced when a connector has taken the session
+// since r was read, or somebody has written it. A repetition after a lost answer
+// finds the row changed by itself and succeeds.
+func (s *Store) Reseal(ctx context.Context, r Row, data []byte) error {
+	changed, err := s.exec(ctx, resealRow, data, r.ID, r.Data)
+	if err == nil && changed == 1 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("seal credentials again: %w", err)
+	}
+	now, err := s.Credentials(ctx, r.SessionID)
+	if err != nil {
+		return fmt.Errorf("seal credentials again: %w", err)
+	}
+	if string(now.Data) != string(data) {
+		return fmt.Errorf("seal credentials again: %w: the session was taken or written meanwhile", ErrFenced)
+	}
+	return nil
+}
