@@ -10,6 +10,7 @@ import (
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
 )
 
 const (
@@ -23,6 +24,9 @@ const (
 type release struct {
 	reserveFor string // connector that may take it first
 	wanted     string // cloudstore.WantedOpen or WantedClosed
+
+	command *cloudstore.Command // asks for the session to be handed over to reserveFor, or nil
+	handed  *bool               // set once it and the command are
 }
 
 // closeLocked ends a term so that the next start is exact (O6): socket closed,
@@ -62,7 +66,26 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if err != nil {
 		return errors.Join(err, o.shutReplication())
 	}
+	if err := m.letGo(ctx, s, o, r); err != nil {
+		return errors.Join(err, o.shutReplication())
+	}
+	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
+	// The session is whole in the cloud, and somebody may be waiting for it: what
+	// becomes of this copy of it matters no more.
 	if err := o.shutReplication(); err != nil {
+		s.log.Warn("session file not closed cleanly", "error", err)
+	}
+	return nil
+}
+
+// letGo frees the owner row of a term whose log is sealed.
+func (m *Manager) letGo(ctx context.Context, s *session, o *opened, r release) error {
+	if r.command != nil && r.reserveFor != "" {
+		err := m.opt.Store.HandOver(ctx, cloudstore.Handover{
+			SessionID: s.id, Epoch: o.taken.Epoch, Target: r.reserveFor, Reserve: handoverReserve,
+			CommandID: r.command.ID, Incarnation: m.opt.Lease.Incarnation(),
+		})
+		*r.handed = err == nil
 		return err
 	}
 	state, detail := s.stateNow()
@@ -76,7 +99,6 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if err := m.opt.Store.Release(ctx, s.id, o.taken.Epoch, r.reserveFor, reserve, r.wanted); err != nil {
 		return fmt.Errorf("release session: %w", err)
 	}
-	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
 	return nil
 }
 

@@ -85,12 +85,12 @@ func (m *Manager) pollCommands(ctx context.Context) error {
 // command that is done, claimed or unknown is left alone.
 func (m *Manager) runCommand(id string) {
 	m.later(func() {
-		c, claimed, err := m.opt.Store.ClaimCommand(m.life, id, m.opt.Lease.ConnectorID(), m.opt.Lease.Incarnation())
-		if err != nil {
-			if !errors.Is(err, cloudstore.ErrNotFound) {
-				m.logUnlessEnding(m.life, "claim command", err)
-			}
-			return
+		c, claimed, err := m.claim(id)
+		if err == nil && !claimed && m.comesHere(c) {
+			c, claimed, err = m.awaitHandover(c)
+		}
+		if err != nil && !errors.Is(err, cloudstore.ErrNotFound) {
+			m.logUnlessEnding(m.life, "claim command", err)
 		}
 		if !claimed {
 			return
@@ -101,6 +101,10 @@ func (m *Manager) runCommand(id string) {
 		defer cancel()
 		started := time.Now()
 		err = m.execute(ctx, c)
+		if errors.Is(err, errHandedOn) {
+			log.Info("command handed on", "took", time.Since(started).Round(time.Millisecond))
+			return
+		}
 		code, text := outcomeOf(err)
 		if err != nil {
 			log.Warn("command failed", "code", code, "error", err)
@@ -109,6 +113,10 @@ func (m *Manager) runCommand(id string) {
 		}
 		m.finishCommand(c, err == nil, code, text)
 	})
+}
+
+func (m *Manager) claim(id string) (c cloudstore.Command, claimed bool, err error) {
+	return m.opt.Store.ClaimCommand(m.life, id, m.opt.Lease.ConnectorID(), m.opt.Lease.Incarnation())
 }
 
 // finishCommand writes the outcome, with a few attempts: without it the row

@@ -214,7 +214,8 @@ func (l Local) Status(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, ErrNoSession):
 		return http.StatusNotFound
-	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired):
+	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired),
+		errors.Is(err, ErrFull), errors.Is(err, ErrDraining):
 		return http.StatusConflict
 	case errors.Is(err, ErrClosing), cloudstore.IsUnavailable(err):
 		return http.StatusServiceUnavailable

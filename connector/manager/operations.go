@@ -2,13 +2,11 @@ package manager
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"cloudsession/connector/replicate"
-	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -75,82 +73,6 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	m.watch(s, next)
 	s.log.Info("session is backed up again", "epoch", taken.Epoch)
 	return next, nil
-}
-
-// Restore brings the session back from the cloud on this connector. One that is
-// open here is closed exactly and loaded again, which is what the specification
-// calls a reload.
-func (m *Manager) Restore(ctx context.Context, id string) error {
-	s, err := m.entry(id)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o := s.current(); o != nil {
-		if o.local.Load() || o.fresh.Load() {
-			return ErrNoSession // it is here, but nothing of it is in the cloud
-		}
-		if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
-			s.log.Warn("session not closed exactly before the reload", "error", err)
-		}
-	}
-	if err := m.openLocked(ctx, s, openRequest{reason: "restore", byCommand: true}); err != nil {
-		return err
-	}
-	s.succeeded()
-	return m.waitConnected(ctx, s)
-}
-
-// restoreCommand carries out a restore, here or on the connector it names: a
-// session that is open here is then closed exactly and reserved for that one,
-// whose sweep opens it.
-func (m *Manager) restoreCommand(ctx context.Context, c cloudstore.Command) error {
-	var args struct {
-		Connector string `json:"connector"`
-	}
-	if len(c.Args) > 0 {
-		if err := json.Unmarshal(c.Args, &args); err != nil {
-			return fmt.Errorf("read arguments of command: %w", err)
-		}
-	}
-	if args.Connector == "" || args.Connector == m.opt.Lease.ConnectorID() {
-		return m.Restore(ctx, c.SessionID)
-	}
-	return m.handOver(ctx, c.SessionID, args.Connector)
-}
-
-// handOver closes a session exactly, reserves it for another connector and
-// waits until that one has it.
-func (m *Manager) handOver(ctx context.Context, id, target string) error {
-	s, err := m.entry(id)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	if s.current() != nil {
-		err = m.closeLocked(ctx, s, release{reserveFor: target, wanted: cloudstore.WantedOpen})
-	}
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		owner, err := m.opt.Store.Owner(ctx, id)
-		if err != nil {
-			return fmt.Errorf("read owner of session: %w", err)
-		}
-		if owner.ConnectorID == target && whatsapp.State(owner.State).Live() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for connector %s to open the session: %w", target, ctx.Err())
-		case <-tick.C:
-		}
-	}
 }
 
 // connectPatience is how long a restore waits to see the session connect. When

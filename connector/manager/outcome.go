@@ -21,7 +21,9 @@ var outcomes = []struct {
 }{
 	{ErrNoSession, "session_not_found", "not found in the cloud"},
 	{ErrNotOpen, "session_not_open", "not open on this connector"},
-	{ErrFull, "no_capacity", "this connector is full"},
+	{ErrFull, "no_capacity", "the connector is full"},
+	{ErrDraining, "connector_draining", "the connector is draining"},
+	{ErrNotLive, "connector_not_live", "the connector that was asked for does not run"},
 	{ErrElsewhere, "owned_elsewhere", "held by another connector"},
 	{replicate.ErrFenced, "owned_elsewhere", "held by another connector"},
 	{replicate.ErrBackupOff, "backup_off", "backup is off for this session"},

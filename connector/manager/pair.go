@@ -24,6 +24,11 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 	if s.current() != nil {
 		return ErrPaired
 	}
+	leave, err := m.enter(false)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
@@ -39,6 +44,7 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 	if err := m.openLocked(ctx, s, openRequest{reason: "pair", create: true}); err != nil {
 		return err
 	}
+	leave()
 	if err = m.pairLocked(ctx, s, r, report); err == nil {
 		return nil
 	}
