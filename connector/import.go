@@ -59,7 +59,7 @@ name that in SESSION_ENCRYPTION_SECRET_PREVIOUS.`,
 }
 
 func (p program) importNodeRows(cmd *cobra.Command, cfg importConfig, dryRun bool) (err error) {
-	if err := configError(cfg.Database.problems()); err != nil {
+	if err := configError(cfg.problems()); err != nil {
 		return err
 	}
 	keys, err := cfg.keyring()
