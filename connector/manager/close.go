@@ -43,6 +43,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		return m.dropPairing(ctx, s, o)
 	}
 	stopErr := o.wa.Stop(ctx)
+	o.stopDelivery()
 	if errors.Is(o.wa.Err(), whatsapp.ErrReplaced) {
 		m.replaced(s, o) // a clone has moved the ratchets: this state must not be sealed as the newest
 		return nil

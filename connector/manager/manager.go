@@ -16,6 +16,7 @@ import (
 
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
+	"cloudsession/connector/webhook"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/command"
@@ -49,8 +50,9 @@ type Options struct {
 	Queue      command.Queue
 	QueueName  string
 	Capacity   int
-	Endpoint   whatsapp.Endpoint // zero: the real service
-	DeviceName string            // shown in the phone's list of linked devices
+	Endpoint   whatsapp.Endpoint   // zero: the real service
+	DeviceName string              // shown in the phone's list of linked devices
+	Webhook    *webhook.Dispatcher // delivers messages to the application; nil for none
 	Log        *slog.Logger
 }
 
@@ -72,6 +74,7 @@ type Manager struct {
 
 	places   int         // sessions that are about to be opened: they count against the capacity
 	draining atomic.Bool // takes nothing any more
+	drains   sync.Mutex  // held by the one Drain that runs
 	sweeps   sweeps
 	turns    chan struct{} // one for each session that a sweep is opening
 }

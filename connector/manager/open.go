@@ -84,6 +84,7 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	s.setOver(false)
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
+	m.deliver(s, o)
 	s.setCurrent(o)
 	o.rep.Changed() // what was written before the line above woke nobody
 	m.watch(s, o)
@@ -356,6 +357,9 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)
 	}
+	if err := m.prepareDelivery(ctx, o); err != nil {
+		return err
+	}
 	safe := term.Start == replicate.StartSafe
 	if safe {
 		err = o.wa.PrepareSafe(ctx, whatsapp.PrepareSafe{MaxPreKeyID: restored.MaxPreKeyID, CredentialsOnly: restored.CredentialsOnly})
@@ -382,6 +386,7 @@ func (o *opened) shut() error {
 		errs = append(errs, o.wa.Stop(ctx))
 		cancel()
 	}
+	o.stopDelivery()
 	if o.rep != nil {
 		o.rep.Close()
 	}

@@ -67,7 +67,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	if err != nil {
 		return nil, fmt.Errorf("attach replication: %w", err)
 	}
-	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep, gone: make(chan struct{})}
+	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep, delivery: o.delivery, gone: make(chan struct{})}
 	s.setCurrent(next)
 	rep.Changed()
 	m.watch(s, next)

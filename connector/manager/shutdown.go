@@ -94,6 +94,7 @@ func (m *Manager) Abandon() error {
 		}
 		g.Go(func() error {
 			err := o.wa.Abort(ctx)
+			o.stopDelivery()
 			o.rep.Close()
 			return errors.Join(err, o.file.Close())
 		})
