@@ -22,6 +22,7 @@ type Connector interface {
 	// Messages reports received messages after the given number, and goes on
 	// with new ones when follow is set, until ctx ends.
 	Messages(ctx context.Context, sessionID string, after int64, follow bool, report func(Message) error) error
+	Drainer
 	Status(err error) int
 }
 
@@ -43,6 +44,8 @@ func Handler(c Connector) http.Handler {
 	mux.HandleFunc("POST /v1/sessions/{id}/pair", h.pair)
 	mux.HandleFunc("POST /v1/sessions/{id}/send", h.send)
 	mux.HandleFunc("GET /v1/sessions/{id}/messages", h.messages)
+	mux.HandleFunc("POST /v1/drain", h.drain)
+	mux.HandleFunc("DELETE /v1/drain", h.undrain)
 	return mux
 }
 
