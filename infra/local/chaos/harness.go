@@ -1,0 +1,313 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/infra/local/rig"
+	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/envelope"
+)
+
+// Options says what is run.
+type Options struct {
+	// Dir is where everything is kept; required. It is the caller's to remove.
+	Dir string
+	// Schedules are gone through one after the other, with a quiet moment after
+	// each.
+	Schedules iter.Seq[Schedule]
+	// Duration ends the run after the schedule under way; 0 for no limit.
+	Duration time.Duration
+	// Machines and Lines are how many connectors and sessions there are. Default
+	// 3 and 5.
+	Machines, Lines int
+	// Out gets a line for everything that is done. Default: nowhere.
+	Out io.Writer
+	// Connector is another build of the connector program, for experiments.
+	Connector string
+	// Built says that the programs are built already.
+	Built bool
+}
+
+// Defaults of Options.
+const (
+	DefaultMachines = 3
+	DefaultLines    = 5
+)
+
+// Seeds makes the schedules of seeds for the default cast.
+func Seeds(seeds iter.Seq[uint64]) iter.Seq[Schedule] {
+	return func(yield func(Schedule) bool) {
+		for seed := range seeds {
+			if !yield(Generate(seed, DefaultMachines, DefaultLines)) {
+				return
+			}
+		}
+	}
+}
+
+// From counts on from a seed, for ever.
+func From(seed uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for ; yield(seed); seed++ {
+		}
+	}
+}
+
+// Harness is one run.
+type Harness struct {
+	opt   Options
+	dir   string
+	out   io.Writer
+	rig   *rig.Rig
+	store *cloudstore.Store
+	db    *sql.DB // around the store
+	keys  *envelope.Keyring
+	began time.Time
+
+	ctx  context.Context // ends the run
+	end  context.CancelCauseFunc
+	work sync.WaitGroup
+
+	machines []*machine
+	lines    []*line
+	group    types.JID
+	watch    watcher
+	logs     logScanner
+
+	mu      sync.Mutex
+	journal []string
+	current Schedule
+	count   counts
+
+	copies, queueCalls atomic.Int64
+}
+
+type counts struct {
+	schedules, faults        int
+	kinds                    map[Kind]int
+	skipped                  int
+	starts, exits            atomic.Int64
+	sendTries, read, repeats atomic.Int64
+	compared                 int
+	settle                   []time.Duration
+}
+
+// Run starts the world, goes through the schedules, and reports. The error is a
+// *Violation if the system broke a promise, and anything else if the harness
+// could not go on.
+func Run(ctx context.Context, o Options) (_ *Report, err error) {
+	o.Machines, o.Lines = cmp.Or(o.Machines, DefaultMachines), cmp.Or(o.Lines, DefaultLines)
+	h := &Harness{opt: o, dir: o.Dir, out: cmp.Or(o.Out, io.Discard), began: time.Now()}
+	h.count.kinds = map[Kind]int{}
+	h.ctx, h.end = context.WithCancelCause(ctx)
+	defer h.end(nil)
+	if err := h.set(); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	err = h.play()
+	report := h.report()
+	return report, errors.Join(err, h.close())
+}
+
+// set starts everything and pairs the sessions.
+func (h *Harness) set() (err error) {
+	for _, dir := range []string{"logs", "disks", "copies"} {
+		if err := os.MkdirAll(filepath.Join(h.dir, dir), 0o700); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	log, err := os.OpenFile(filepath.Join(h.dir, "logs", "rest.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the caller's folder
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	h.logs.rest = log
+	if h.rig, err = rig.Start(h.ctx, rig.Options{Dir: filepath.Join(h.dir, "stack"), Out: log, Built: h.opt.Built}); err != nil {
+		return err
+	}
+	if h.store, err = cloudstore.Open(h.rig.Stack.StoreConfig()); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	if h.db, err = openDatabase(h.rig.Stack.StoreConfig()); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	if h.keys, err = envelope.NewKeyring(h.rig.Stack.SessionSecret()); err != nil {
+		return err
+	}
+	for i := range h.opt.Machines {
+		m, err := h.newMachine(i)
+		if err != nil {
+			return err
+		}
+		h.machines = append(h.machines, m)
+		m.op.Lock()
+		err = m.start()
+		m.op.Unlock()
+		if err != nil {
+			return err
+		}
+		h.work.Go(func() { m.look(h.ctx) })
+	}
+	h.work.Go(func() { h.watch.run(h) })
+	return h.assemble()
+}
+
+// assemble makes the people and links their sessions, spread over the machines.
+func (h *Harness) assemble() error {
+	for i := range h.opt.Lines {
+		l, err := h.newLine(i)
+		if err != nil {
+			return err
+		}
+		h.lines = append(h.lines, l)
+	}
+	members := []types.JID{}
+	for i, l := range h.lines {
+		if i > 0 {
+			members = append(members, l.peer.PN())
+		}
+		members = append(members, l.owner.PN())
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, 2*time.Minute)
+	defer cancel()
+	var err error
+	if h.group, err = h.lines[0].peer.CreateGroup(ctx, members...); err != nil {
+		return fmt.Errorf("make group: %w", err)
+	}
+	for i, l := range h.lines {
+		if err := h.pairWhenReady(ctx, l, h.machines[i%len(h.machines)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Harness) pairWhenReady(ctx context.Context, l *line, m *machine) error {
+	for m.client.Health(ctx) != nil {
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("pair session %d: connector %s does not answer", l.number, m.id)
+		}
+	}
+	return l.pair(ctx, m)
+}
+
+// play goes through the schedules.
+func (h *Harness) play() error {
+	for s := range h.opt.Schedules {
+		if err := h.playOne(s); err != nil {
+			return err
+		}
+		if h.opt.Duration > 0 && time.Since(h.began) >= h.opt.Duration {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (h *Harness) playOne(s Schedule) error {
+	h.mu.Lock()
+	h.current = s
+	h.count.schedules++
+	h.mu.Unlock()
+	h.note("%v", strings.TrimSpace(s.String()))
+	if err := h.pairAgain(); err != nil {
+		return err
+	}
+	talk, hush := context.WithTimeout(h.ctx, s.Length)
+	defer hush()
+	var talking, acting sync.WaitGroup
+	for _, l := range h.lines {
+		r := rand.New(rand.NewPCG(s.Seed, uint64(l.number)+1))                     //nolint:gosec // G404, G115: a seed must repeat it
+		talking.Go(func() { l.chat(talk, rand.New(rand.NewPCG(r.Uint64(), 1))) })  //nolint:gosec // as above
+		talking.Go(func() { l.write(talk, rand.New(rand.NewPCG(r.Uint64(), 2))) }) //nolint:gosec // as above
+	}
+	start := time.Now()
+	for _, a := range s.Actions {
+		acting.Go(func() {
+			if pause(h.ctx, time.Until(start.Add(a.At))) {
+				h.act(a)
+			}
+		})
+	}
+	talking.Wait()
+	acting.Wait()
+	if h.ctx.Err() != nil {
+		return context.Cause(h.ctx)
+	}
+	return h.quiet()
+}
+
+// pairAgain pairs a fresh session where a phone has unlinked the old one.
+func (h *Harness) pairAgain() error {
+	for i, l := range h.lines {
+		if l.isLinked() {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+		err := h.pairWhenReady(ctx, l, h.machines[i%len(h.machines)])
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note writes a line of the journal.
+func (h *Harness) note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	line := fmt.Sprintf("%8.1fs %s", time.Since(h.began).Seconds(), fmt.Sprintf(format, args...))
+	h.journal = append(h.journal, line)
+	_, _ = fmt.Fprintln(h.out, line) // progress is for a reader who may have gone
+}
+
+// fail ends the run.
+func (h *Harness) fail(err error) {
+	if err != nil {
+		h.end(err)
+	}
+}
+
+func (h *Harness) close() error {
+	h.end(nil)
+	var errs []error
+	for _, m := range h.machines {
+		m.mend()
+		errs = append(errs, m.freeze(false))
+		m.mu.Lock()
+		m.up = false
+		m.mu.Unlock()
+	}
+	h.work.Wait()
+	if h.rig != nil {
+		errs = append(errs, h.rig.Close())
+	}
+	for _, m := range h.machines {
+		errs = append(errs, m.close())
+	}
+	if h.db != nil {
+		errs = append(errs, h.db.Close())
+	}
+	if h.store != nil {
+		errs = append(errs, h.store.Close())
+	}
+	if h.logs.rest != nil {
+		errs = append(errs, h.logs.rest.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,70 @@
+package chaos
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// logScanner reads what the connectors log.
+type logScanner struct {
+	rest   *os.File         // the other processes' log
+	read   map[string]int64 // by path, how far
+	errors map[string]int   // ERROR lines by message
+}
+
+// never are words that no log may hold; the harness's texts and the secret come
+// to them at run time.
+var never = regexp.MustCompile(`^panic: |^fatal error: |^unexpected fault|runtime error: |` + regexp.QuoteMeta(textMark))
+
+var errorLine = regexp.MustCompile(`level=ERROR msg=("(?:[^"\\]|\\.)*"|\S+)`)
+
+// checkLogs is I7 for the logs: no panic, no text, no secret.
+func (h *Harness) checkLogs() error {
+	if h.logs.read == nil {
+		h.logs.read, h.logs.errors = map[string]int64{}, map[string]int{}
+	}
+	for _, m := range h.machines {
+		if err := h.scan(m.log.Name()); err != nil {
+			return err
+		}
+	}
+	return h.scan(h.logs.rest.Name())
+}
+
+func (h *Harness) scan(path string) (err error) {
+	f, err := os.Open(path) //nolint:gosec // our own folder
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Seek(h.logs.read[path], io.SeekStart); err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	secrets := []string{h.rig.Stack.SessionSecret(), h.rig.Stack.JWTSecret(), h.rig.Stack.StoreConfig().Password}
+	in := bufio.NewReader(f)
+	for {
+		line, err := in.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // a line that is not finished comes next time
+		} else if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		h.logs.read[path] += int64(len(line))
+		if never.MatchString(line) {
+			return h.violation("I7", "", "%s has: %.300s", path, line)
+		}
+		for _, secret := range secrets {
+			if secret != "" && strings.Contains(line, secret) {
+				return h.violation("I7", "", "%s has a secret in it", path)
+			}
+		}
+		if found := errorLine.FindStringSubmatch(line); found != nil {
+			h.logs.errors[strings.Trim(found[1], `"`)]++
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Kind is a kind of fault or operation.
+type Kind string
+
+// The kinds. Where nothing else is said, a machine is one connector's.
+const (
+	KillSame  Kind = "kill, same disk"     // kill -9, started again on its disk after For
+	KillEmpty Kind = "kill, empty disk"    // kill -9, started again on an empty disk after For
+	KillOld   Kind = "kill, old disk"      // a copy of the running disk is made; after For kill -9, and the copy is put back
+	Stop      Kind = "stop"                // SIGTERM, started again after For
+	Freeze    Kind = "freeze"              // SIGSTOP, SIGCONT after For
+	Cut       Kind = "cut link"            // connections reset and refused for For
+	Silence   Kind = "silent link"         // bytes lost without a word for For, then reset: half-open
+	Part      Kind = "parted link"         // bytes held back for For, delivered afterwards
+	Slow      Kind = "slow link"           // latency for For
+	LoseEnds  Kind = "lose commit answers" // commits are carried out and their answers lost, for For
+	LateWrite Kind = "late statements"     // some writes reach TiDB only after For, their connections cut at once
+	QueueOdd  Kind = "queue refuses"       // SQS refuses calls or loses its answers, for For
+	Duplicate Kind = "duplicate command"   // the newest command's message is sent again
+	SocketEnd Kind = "cut socket"          // a device's WhatsApp socket ends
+	LoseAcks  Kind = "lose message acks"   // the service's acks of a device's messages are lost, for For
+	HoldIn    Kind = "hold deliveries"     // what the service delivers to a device is held back for For
+	Clone     Kind = "replaced by a clone" // the service says that another client has the device's keys
+	Sync      Kind = "POST sync"           // of a session
+	Restore   Kind = "POST restore"        // of a session
+	MoveTo    Kind = "POST restore onto"   // of a session, onto a named connector
+	Delete    Kind = "DELETE, sync"        // of a session's cloud copy; synced again after For
+	Unlink    Kind = "unlinked by phone"   // a fresh session is paired at the next quiet moment
+	Drain     Kind = "connector drain"     // of a machine
+	CloseOpen Kind = "close, open"         // of a session, by its operator; opened again after For
+)
+
+// The links of a machine.
+const (
+	linkTiDB     = "TiDB"
+	linkSQS      = "SQS"
+	linkWhatsApp = "WhatsApp"
+)
+
+// Action is one entry of a schedule.
+type Action struct {
+	At      time.Duration // since the schedule began
+	Kind    Kind
+	Machine int    // which machine it is done to, where it is one
+	Line    int    // which session it is done to, where it is one
+	Link    string // which link
+	For     time.Duration
+}
+
+// onLine reports whether the action is done to a session.
+func (a Action) onLine() bool {
+	switch a.Kind {
+	case SocketEnd, LoseAcks, HoldIn, Clone, Sync, Restore, MoveTo, Delete, Unlink, CloseOpen, Duplicate:
+		return true
+	default:
+		return false
+	}
+}
+
+func (a Action) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%6.1fs %s", a.At.Seconds(), a.Kind)
+	if a.Link != "" {
+		fmt.Fprintf(&b, " to %s", a.Link)
+	}
+	if a.onLine() {
+		fmt.Fprintf(&b, ", session %d", a.Line)
+	}
+	if !a.onLine() || a.Kind == MoveTo {
+		fmt.Fprintf(&b, ", machine %c", 'a'+a.Machine)
+	}
+	if a.For > 0 {
+		fmt.Fprintf(&b, ", for %.1fs", a.For.Seconds())
+	}
+	return b.String()
+}
+
+// Schedule is what is done between two quiet moments, made from one seed.
+type Schedule struct {
+	Seed    uint64
+	Length  time.Duration // how long people go on talking
+	Actions []Action      // by At
+}
+
+func (s Schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "schedule of seed %d, %.1fs:\n", s.Seed, s.Length.Seconds())
+	for _, a := range s.Actions {
+		fmt.Fprintf(&b, "  %v\n", a)
+	}
+	return b.String()
+}
+
+// choice is a kind with its weight and how long it lasts, in seconds.
+type choice struct {
+	kind     Kind
+	weight   int
+	from, to float64
+}
+
+// Some last past the lease of 10 s, most do not.
+var choices = []choice{
+	{KillSame, 6, 0, 3},
+	{KillSame, 2, 11, 15},
+	{KillEmpty, 5, 0, 8},
+	{KillOld, 4, 1, 6},
+	{Stop, 4, 0, 4},
+	{Freeze, 4, 0.5, 4},
+	{Freeze, 4, 12, 16},
+	{Cut, 5, 0.5, 5},
+	{Cut, 3, 11, 16},
+	{Silence, 4, 1, 6},
+	{Silence, 3, 11, 16},
+	{Part, 3, 1, 14},
+	{Slow, 3, 3, 12},
+	{LoseEnds, 4, 1, 6},
+	{LateWrite, 4, 3, 14},
+	{QueueOdd, 2, 2, 10},
+	{Duplicate, 2, 0, 0},
+	{SocketEnd, 4, 0, 0},
+	{LoseAcks, 3, 0.5, 4},
+	{HoldIn, 2, 0.5, 4},
+	{Clone, 1, 0, 0},
+	{Sync, 3, 0, 0},
+	{Restore, 4, 0, 0},
+	{MoveTo, 5, 0, 0},
+	{Unlink, 1, 0, 0},
+	{CloseOpen, 2, 0.5, 3},
+	{Drain, 2, 3, 8},
+}
+
+// Generate makes the schedule of a seed for so many machines and sessions.
+func Generate(seed uint64, machines, lines int) Schedule {
+	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a seed must repeat it
+	s := Schedule{Seed: seed, Length: seconds(r, 10, 22)}
+	if r.IntN(8) == 0 {
+		// While a session has no cloud copy, a disk that is lost is a session lost:
+		// that is what DELETE means, and nothing to find fault with.
+		s.Actions = deletion(r, lines, s.Length)
+		return s
+	}
+	total := 0
+	for _, c := range choices {
+		total += c.weight
+	}
+	for range 2 + r.IntN(6) {
+		n := r.IntN(total)
+		i := slices.IndexFunc(choices, func(c choice) bool { n -= c.weight; return n < 0 })
+		c := choices[i]
+		a := Action{
+			At: seconds(r, 0, s.Length.Seconds()*0.8), Kind: c.kind, For: seconds(r, c.from, c.to),
+			Machine: r.IntN(machines), Line: r.IntN(lines),
+		}
+		link := []string{linkTiDB, linkTiDB, linkWhatsApp, linkSQS}[r.IntN(4)]
+		switch a.Kind {
+		case Cut, Silence, Part, Slow:
+			a.Link = link
+		default:
+		}
+		s.Actions = append(s.Actions, a)
+	}
+	slices.SortStableFunc(s.Actions, func(x, y Action) int { return cmp.Compare(x.At, y.At) })
+	return s
+}
+
+// deletion is a schedule around DELETE, in which no disk is lost.
+func deletion(r *rand.Rand, lines int, length time.Duration) []Action {
+	at := seconds(r, 0, length.Seconds()*0.3)
+	line := r.IntN(lines)
+	actions := []Action{{At: at, Kind: Delete, Line: line, For: seconds(r, 0, 4)}}
+	for range r.IntN(3) {
+		actions = append(actions, Action{
+			At: seconds(r, 0, length.Seconds()*0.8), Kind: SocketEnd, Line: r.IntN(lines),
+		})
+	}
+	slices.SortStableFunc(actions, func(x, y Action) int { return cmp.Compare(x.At, y.At) })
+	return actions
+}
+
+// seconds is a random time in whole milliseconds.
+func seconds(r *rand.Rand, from, to float64) time.Duration {
+	return time.Duration((from + (to-from)*r.Float64()) * float64(time.Second)).Truncate(time.Millisecond)
+}

@@ -1,0 +1,69 @@
+// Command chaos tries to break the system for as long as it is told to, and
+// exits 0 only if it held every promise. DURATION is how long (5m), SEED what
+// the first schedule is made from (random); each further schedule takes the next
+// seed, so that any of them can be played again on its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"cloudsession/infra/local/chaos"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Getenv)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, getenv func(string) string) error {
+	duration, seed := 5*time.Minute, uint64(rand.Uint32())
+	if v := getenv("DURATION"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("DURATION: %w", err)
+		}
+		duration = d
+	}
+	if v := getenv("SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			return fmt.Errorf("SEED: %w", err)
+		}
+		seed = n
+	}
+	dir, err := os.MkdirTemp("", "chaos-*")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	fmt.Printf("seed %d, for %s; data and logs in %s\n", seed, duration, dir)
+	report, err := chaos.Run(ctx, chaos.Options{
+		Dir: dir, Schedules: chaos.Seeds(chaos.From(seed)), Duration: duration, Out: os.Stdout, Built: true,
+	})
+	if report != nil {
+		fmt.Println()
+		if e := report.Text(os.Stdout); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("violations: 0")
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove data: %w", err)
+	}
+	return nil
+}
