@@ -25,6 +25,7 @@ type Config struct {
 	Database
 	Secrets
 	Local
+	Webhook
 
 	QueuePrefix  string `env:"QUEUE_PREFIX" envDefault:"cloudsession" help:"first part of this connector's queue name"`
 	DeadLetters  string `env:"QUEUE_DEAD_LETTER_ARN" help:"ARN of a FIFO queue for messages that were refused five times"`
@@ -156,6 +157,7 @@ func (c *Config) problems() (list []error) {
 	if _, err := c.endpoint(); err != nil {
 		list = append(list, err)
 	}
+	list = append(list, c.Webhook.problems()...)
 	if _, err := c.logLevel(); err != nil {
 		list = append(list, err)
 	}

@@ -101,6 +101,10 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("set up SQS: %w", err)
 	}
+	hook, err := cfg.dispatcher(log)
+	if err != nil {
+		return nil, err
+	}
 	if err := retry(ctx, log, "waiting for TiDB", func(ctx context.Context) error { return c.store.Migrate(ctx) }); err != nil {
 		return nil, err
 	}
@@ -110,7 +114,7 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger
 	c.assemble(keys, manager.Options{
 		DataDir: dir.Path(), Store: c.store, Keys: keys, Lease: c.lease,
 		Queue: queue, QueueName: command.QueueName(cfg.QueuePrefix, cfg.ConnectorID),
-		Capacity: cfg.Capacity, Endpoint: endpoint, DeviceName: cfg.DeviceName, Log: log,
+		Capacity: cfg.Capacity, Endpoint: endpoint, DeviceName: cfg.DeviceName, Webhook: hook, Log: log,
 	})
 	return c, nil
 }
