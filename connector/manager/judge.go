@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"cloudsession/connector/replicate"
@@ -23,6 +24,27 @@ func (m *Manager) noteDamage(ctx context.Context, s *session, owner cloudstore.O
 	}
 }
 
+// errLogDamaged is what the log itself shows before a row of it is opened. Nothing
+// is changed then, so that it can be mended: what is left must not pass for all
+// there is.
+var errLogDamaged = errors.New("the copy in the cloud is damaged")
+
+func (m *Manager) checkLog(parent cloudstore.Parent) error {
+	if parent.Owner.Backup == cloudstore.BackupCredentials {
+		return nil // what log there is isn't read
+	}
+	var err error
+	if parent.Damaged {
+		err = fmt.Errorf("epoch %d, behind seq %d: %w", parent.Epoch.Epoch, parent.LastSeq, sessionlog.ErrMissing)
+	} else if err = replicate.CheckSeal(m.opt.Keys, parent); errors.Is(err, sessionlog.ErrWrongSecret) {
+		return fmt.Errorf("judge the seal: %w", err)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errLogDamaged, err)
+	}
+	return err
+}
+
 // judge decides how a term starts (section 7 of the design).
 func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (string, error) {
 	if r.again {
@@ -34,10 +56,8 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		}
 		return replicate.StartNew, nil
 	}
-	if parent.Damaged && parent.Owner.Backup != cloudstore.BackupCredentials {
-		// Rows that were durable are gone. What is left must not pass for all there is:
-		// nothing is changed, so that they can be put back.
-		return "", fmt.Errorf("log of epoch %d behind seq %d: %w", parent.Epoch.Epoch, parent.LastSeq, sessionlog.ErrMissing)
+	if err := m.checkLog(parent); err != nil {
+		return "", err
 	}
 	exact, err := replicate.JudgeExact(m.opt.Keys, parent, replicate.HighWater(p.high))
 	switch {

@@ -254,14 +254,15 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 		return taken, fmt.Errorf("%w: %w", errBanned, err)
 	case errors.Is(err, cloudstore.ErrNotTakeable):
 		return taken, fmt.Errorf("%w: %w", ErrElsewhere, err)
-	case errors.Is(err, sessionlog.ErrMissing):
+	case errors.Is(err, errLogDamaged):
 		m.noteDamage(ctx, s, p.parent, err)
 		return taken, fmt.Errorf("take session: %w", err)
 	case err != nil:
 		return taken, fmt.Errorf("take session: %w", err)
 	}
-	if doubt := replicate.DoubtSeal(m.opt.Keys, taken.Parent, replicate.HighWater(p.high)); doubt != "" && taken.Start != replicate.StartExact {
-		s.log.Error("the session's log is sealed, and starts safely all the same", "reason", doubt)
+	if replicate.Behind(taken.Parent, replicate.HighWater(p.high)) {
+		s.log.Error("this machine has seen more of the session's log than the database holds; the session starts safely. " +
+			"Was the database restored from a backup? Then run: connector database-restored")
 	}
 	mark := ownership.HighWater{Epoch: taken.Epoch}
 	return taken, mark.Raise(s.files.highWaterPath())

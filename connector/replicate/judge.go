@@ -40,20 +40,18 @@ func JudgeExact(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) (bo
 	return err == nil, nil
 }
 
-// DoubtSeal says why a log that ends with a seal isn't resumed exactly, "" when it is or has no seal:
-// somebody has changed the database, or taken it back in time, and should know.
-func DoubtSeal(keys *envelope.Keyring, p cloudstore.Parent, high HighWater) string {
-	switch {
-	case !sealed(p):
-		return ""
-	case high.beyond(p):
-		return "this machine has seen more of the log than the database holds: was the database restored from a backup? Then run: connector database-restored"
-	case sessionlog.VerifySeal(keys, *p.Terminator, p.LastTag) != nil:
-		return "the seal of the log does not verify: it was changed or forged"
-	default:
-		return ""
+// CheckSeal returns what is wrong with the seal that ends the parent's log: an error of package
+// sessionlog. nil if it holds, or if there is none.
+func CheckSeal(keys *envelope.Keyring, p cloudstore.Parent) error {
+	if !sealed(p) {
+		return nil
 	}
+	return sessionlog.VerifySeal(keys, *p.Terminator, p.LastTag)
 }
+
+// Behind reports whether the database holds less of a session's log than this machine has seen, and
+// seals it: it was taken back in time, which whoever runs it should know.
+func Behind(p cloudstore.Parent, high HighWater) bool { return sealed(p) && high.beyond(p) }
 
 // sealed reports whether a seal stands where the parent's log ends, and its rows are all there.
 func sealed(p cloudstore.Parent) bool {

@@ -1,10 +1,12 @@
 package replicate
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/sessionlog"
 )
 
 func TestJudgeExact(t *testing.T) {
@@ -24,15 +26,15 @@ func TestJudgeExact(t *testing.T) {
 				t.Errorf("%s: exact %v, %v", what, got, err)
 			}
 		}
-		doubt := func(what string, want bool, high HighWater, change func(*cloudstore.Parent)) {
+		check := func(what string, want error, change func(*cloudstore.Parent)) {
 			t.Helper()
 			q := p
 			seal := *p.Terminator
 			seal.Data = append([]byte(nil), seal.Data...)
 			q.Terminator = &seal
 			change(&q)
-			if got := DoubtSeal(g.keys, q, high); (got != "") != want {
-				t.Errorf("%s: doubt is %q", what, got)
+			if err := CheckSeal(g.keys, q); !errors.Is(err, want) || (err != nil) != (want != nil) {
+				t.Errorf("%s: %v, want %v", what, err, want)
 			}
 		}
 		same := func(*cloudstore.Parent) {}
@@ -52,11 +54,15 @@ func TestJudgeExact(t *testing.T) {
 		judge("missing rows", false, HighWater{}, func(p *cloudstore.Parent) { p.Contiguous = false })
 		judge("no log", false, HighWater{}, func(p *cloudstore.Parent) { p.HasLog = false })
 		judge("credentials only", false, HighWater{}, func(p *cloudstore.Parent) { p.Owner.Backup = cloudstore.BackupCredentials })
-		doubt("as it is", false, HighWater{}, same)
-		doubt("no seal", false, HighWater{}, func(p *cloudstore.Parent) { p.Terminator = nil })
-		doubt("seal with another MAC", true, HighWater{}, func(p *cloudstore.Parent) { p.Terminator.Data[20]++ })
-		doubt("seal behind another row", true, HighWater{}, func(p *cloudstore.Parent) { p.LastTag[0]++ })
-		doubt("seen a row more", true, HighWater{Epoch: p.Epoch.Epoch, Seq: p.LastSeq + 1}, same)
+		check("as it is", nil, same)
+		check("no seal", nil, func(p *cloudstore.Parent) { p.Terminator = nil })
+		check("seal with another MAC", sessionlog.ErrTampered, func(p *cloudstore.Parent) { p.Terminator.Data[60]++ })
+		check("seal behind another row", sessionlog.ErrTampered, func(p *cloudstore.Parent) { p.LastTag[0]++ })
+		if seen := (HighWater{Epoch: p.Epoch.Epoch, Seq: p.LastSeq}); Behind(p, HighWater{}) || Behind(p, HighWater{seen.Epoch, seen.Seq, p.LastTag}) {
+			t.Error("a log as this machine knows it is behind")
+		} else if seen.Seq++; !Behind(p, seen) {
+			t.Error("a log that has lost its end is not behind")
+		}
 		return StartExact
 	})
 }

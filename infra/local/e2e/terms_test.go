@@ -1,0 +1,328 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudsession/connector/capture"
+	"cloudsession/connector/control"
+)
+
+// How a term starts: exactly, from the own file, or safely, and what must never
+// pass for exact.
+
+// The machine went down without a clean end: its last commits may not have
+// reached the disk, so the file that looks like the newest state isn't used.
+func TestStartAfterAnUncleanBoot(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	s.must(c.Kill9())
+	// As if the file had been begun before the machine went down.
+	f, err := capture.Open(s.ctx, s.sessionFile(c.DataDir()), capture.Options{})
+	s.must(err)
+	_, err = f.DB().ExecContext(s.ctx, "UPDATE cloudsession_state SET boot_id = 'an earlier boot'")
+	s.must(errors.Join(err, f.Close()))
+
+	again := s.connectorIn(c.ID(), c.DataDir())
+	s.startsSafely(again)
+	s.nothingLost(again)
+}
+
+// Rows are missing from a sealed log: that is an error, not a smaller session.
+// Nothing is changed by the attempt, and with the row back the start is exact.
+func TestSealedLogThatLostRows(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	s.talk(c)
+	s.waitPushed(c)
+	s.must(c.Stop(15 * time.Second))
+	db := s.database()
+	last := s.lastSeq(db)
+	fresh := s.connector("fresh")
+	for what, seq := range map[string]uint64{"tail": last, "middle": last - 1} {
+		where := fmt.Sprintf("session_id = ? AND seq = %d AND epoch = (SELECT epoch FROM session_owners WHERE session_id = session_segments.session_id)", seq)
+		rows := s.dump(db, "session_segments", where)
+		if len(rows.values) != 1 {
+			t.Fatalf("%s: %d rows", what, len(rows.values))
+		}
+		s.exec(db, "DELETE FROM session_segments WHERE "+where)
+		if opened, err := fresh.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "missing") {
+			t.Errorf("%s: opened %+v, %v", what, opened, err)
+		}
+		if body := s.call(http.StatusOK, http.MethodGet, "/status"); !strings.Contains(body, `"state":"failed","stateDetail":"the log in the cloud has a gap"`) {
+			t.Errorf("%s: status %s", what, body)
+		}
+		if body := s.call(http.StatusConflict, http.MethodPost, "/restore"); !strings.Contains(body, "damaged") {
+			t.Errorf("%s: restore %s", what, body)
+		}
+		s.insert(db, rows)
+	}
+	opened, err := fresh.Open(s.ctx, s.session)
+	s.must(err)
+	if opened.Start != "exact" {
+		t.Errorf("start with the rows back is %q, want exact", opened.Start)
+	}
+	s.must(fresh.WaitState(s.ctx, s.session, "connected"))
+	s.talk(fresh)
+	s.nothingLost(fresh)
+}
+
+// A seal that somebody else wrote proves nothing, and says that the log was
+// tampered with.
+func TestForgedSeal(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.must(c.Stop(15 * time.Second))
+	db := s.database()
+	const forge = `UPDATE session_segments SET data = CONCAT(SUBSTRING(data, 1, LENGTH(data) - 40), CHAR(ASCII(SUBSTRING(data, LENGTH(data) - 39, 1)) ^ 1 USING binary), SUBSTRING(data, LENGTH(data) - 38))
+		WHERE session_id = ? AND kind = 'seal'`
+	s.exec(db, forge)
+	fresh := s.connector("fresh")
+	if opened, err := fresh.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "altered") {
+		t.Errorf("opened %+v, %v", opened, err)
+	}
+	s.waitStatus(`"state":"failed"`, `"stateDetail":"a row of the log in the cloud was changed"`)
+	s.exec(db, forge) // and back
+	opened, err := fresh.Open(s.ctx, s.session)
+	s.must(err)
+	if opened.Start != "exact" {
+		t.Errorf("start with the right seal is %q, want exact", opened.Start)
+	}
+	s.must(fresh.WaitState(s.ctx, s.session, "connected"))
+	s.talk(fresh)
+	s.nothingLost(fresh)
+}
+
+// Two connectors are asked for the session at once: one has it, the other says
+// who does, and there is one socket.
+func TestTwoRestoresRace(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	device := s.owner.Devices()[0]
+	s.must(c.Stop(15 * time.Second))
+	racers := []*rigConnector{s.connector("left"), s.connector("right")}
+	type outcome struct {
+		c   *rigConnector
+		s   control.Session
+		err error
+	}
+	outcomes, start := make(chan outcome), make(chan struct{})
+	for _, r := range racers {
+		go func() {
+			<-start
+			opened, err := r.Open(s.ctx, s.session)
+			outcomes <- outcome{r, opened, err}
+		}()
+	}
+	close(start)
+	var winner *rigConnector
+	for range racers {
+		o := <-outcomes
+		switch {
+		case o.err == nil && winner == nil:
+			winner = o.c
+			if o.s.Start != "exact" {
+				t.Errorf("the winner's start is %q", o.s.Start)
+			}
+		case o.err == nil:
+			t.Error("both connectors have the session")
+		case !strings.Contains(o.err.Error(), "held by another connector"):
+			t.Errorf("the loser says: %v", o.err)
+		}
+	}
+	if winner == nil {
+		t.Fatal("nobody has the session")
+	}
+	s.must(winner.WaitState(s.ctx, s.session, "connected"))
+	s.talk(winner)
+	if n := world.WhatsApp.Device(device).Sockets; n != 1 {
+		t.Errorf("%d sockets", n)
+	}
+	s.nothingLost(winner)
+}
+
+// A safe start that was handed over before it proved itself: the next start is
+// exact, and the mark travels with the state until a message has gone out and
+// one has come in. The API tells so all the while.
+func TestSafeStartIsHandedOver(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.must(c.Stop(15 * time.Second))
+	s.exec(s.database(), "DELETE FROM session_segments WHERE session_id = ? AND kind = 'seal'") // as after a crash
+	first := s.connector("first")
+	_, err := first.Open(s.ctx, s.session)
+	s.must(err)
+	s.must(first.WaitState(s.ctx, s.session, "restored safely"))
+	s.waitStatus(`"state":"restored safely"`, `"start":"safe"`)
+	s.must(first.Close(s.ctx, s.session))
+
+	second := s.connector("second")
+	opened, err := second.Open(s.ctx, s.session)
+	s.must(err)
+	if opened.Start != "exact" {
+		t.Errorf("start after the handover is %q, want exact", opened.Start)
+	}
+	s.must(second.WaitState(s.ctx, s.session, "restored safely"))
+	s.waitStatus(`"state":"restored safely"`, `"start":"exact"`)
+	s.says(second)
+	s.must(second.WaitState(s.ctx, s.session, "restored safely"))
+	s.hears(second)
+	s.must(second.WaitState(s.ctx, s.session, "connected"))
+	s.waitStatus(`"state":"connected"`)
+	s.nothingLost(second)
+}
+
+// The database was restored from a backup in which the session's log is sealed,
+// and the session has gone on since. Said so, the next start is safe and nothing
+// is lost; a connector that runs finds out by itself.
+func TestDatabaseRestoredFromABackup(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.must(c.Stop(15 * time.Second))
+	db := s.database()
+	var backup []tableDump
+	for _, table := range sessionTables {
+		backup = append(backup, s.dump(db, table, "session_id = ?"))
+	}
+	c = s.connectorIn(c.ID(), c.DataDir())
+	s.must(c.WaitState(s.ctx, s.session, "connected"))
+	for range 3 {
+		s.talk(c) // the ratchets go on: the backup's state would reuse their keys
+	}
+	s.must(c.Stop(15 * time.Second))
+
+	for _, table := range sessionTables {
+		s.exec(db, "DELETE FROM "+table+" WHERE session_id = ?")
+	}
+	for _, d := range backup {
+		s.insert(db, d)
+	}
+	s.databaseRestored(c)
+	elsewhere := s.connector("elsewhere") // it has no mark that could tell
+	_, err := elsewhere.Open(s.ctx, s.session)
+	s.must(err)
+	s.startsSafely(elsewhere)
+
+	s.databaseRestored(elsewhere)
+	s.waitLog(elsewhere, "session lost")
+	s.startsSafely(elsewhere) // by its own sweep, or it would stay lost
+	s.nothingLost(elsewhere)
+}
+
+// databaseRestored runs the command that says so.
+func (s *scene) databaseRestored(c *rigConnector) {
+	s.t.Helper()
+	out, err := c.Command(s.ctx, "database-restored").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "start safely") {
+		s.t.Fatalf("connector database-restored: %v\n%s", err, out)
+	}
+}
+
+// startsSafely waits for a safe start and lets the session prove itself.
+func (s *scene) startsSafely(c *rigConnector) {
+	s.t.Helper()
+	s.must(c.WaitState(s.ctx, s.session, "restored safely"))
+	if mine := s.mine(c); mine.Start != "safe" {
+		s.t.Errorf("start is %q, want safe", mine.Start)
+	}
+	s.waitStatus(`"state":"restored safely"`)
+	s.talk(c)
+	s.must(c.WaitState(s.ctx, s.session, "connected"))
+	s.waitStatus(`"state":"connected"`)
+}
+
+// waitStatus waits until the API's status of the session holds all the texts.
+func (s *scene) waitStatus(texts ...string) {
+	s.t.Helper()
+	for {
+		body, missing := s.call(http.StatusOK, http.MethodGet, "/status"), ""
+		for _, text := range texts {
+			if !strings.Contains(body, text) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return
+		}
+		select {
+		case <-s.ctx.Done():
+			s.t.Fatalf("status %s never said %s", body, missing)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// sessionFile is the only adopted session file in a data directory.
+func (s *scene) sessionFile(dataDir string) string {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(dataDir, "sessions", "*", "*.db"))
+	if err != nil || len(files) != 1 {
+		s.t.Fatalf("session files: %v, %v", files, err)
+	}
+	return files[0]
+}
+
+// lastSeq is the last data row of the session's current term.
+func (s *scene) lastSeq(db *sql.DB) (seq uint64) {
+	s.t.Helper()
+	s.must(db.QueryRowContext(s.ctx, `SELECT MAX(g.seq) FROM session_segments g JOIN session_owners o ON o.session_id = g.session_id AND o.epoch = g.epoch
+		WHERE g.session_id = ? AND g.kind IN ('base', 'delta')`, s.session).Scan(&seq))
+	return seq
+}
+
+// sessionTables hold what the database knows of a session.
+var sessionTables = []string{"whatsapp_sessions", "session_segments", "session_epochs", "session_owners"}
+
+// tableDump is some of a table's rows.
+type tableDump struct {
+	table   string
+	columns []string
+	values  [][]any
+}
+
+func (s *scene) dump(db *sql.DB, table, where string) tableDump {
+	s.t.Helper()
+	rows, err := db.QueryContext(s.ctx, "SELECT * FROM "+table+" WHERE "+where, s.session)
+	s.must(err)
+	defer func() { s.must(rows.Close()) }()
+	d := tableDump{table: table}
+	d.columns, err = rows.Columns()
+	s.must(err)
+	for rows.Next() {
+		row := make([]any, len(d.columns))
+		at := make([]any, len(d.columns))
+		for i := range row {
+			at[i] = &row[i]
+		}
+		s.must(rows.Scan(at...))
+		d.values = append(d.values, row)
+	}
+	s.must(rows.Err())
+	return d
+}
+
+func (s *scene) insert(db *sql.DB, d tableDump) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+	defer cancel()
+	places := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(d.columns)), ", ") + ")"
+	for _, row := range d.values {
+		_, err := db.ExecContext(ctx, "INSERT INTO "+d.table+" ("+strings.Join(d.columns, ", ")+") VALUES "+places, row...)
+		s.must(err)
+	}
+}
