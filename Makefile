@@ -94,9 +94,9 @@ interop-tools:
 	@command -v cfn-lint >/dev/null || python3 -m pip install cfn-lint==1.51.0
 
 .PHONY: bench
-bench: build ## measure what the design sets targets for; some minutes
+bench: build ## measure what the design sets targets for; some minutes (ONLY="handoff failover")
 	@go build -o $(BIN)/bench ./infra/local/cmd/bench
-	@exec $(BIN)/bench
+	@exec $(BIN)/bench $(ONLY)
 
 .PHONY: lint
 lint: $(LINT) ## formatters and linters, as pinned in infra/tools
