@@ -108,6 +108,9 @@ func (s *Session) dropStale(ctx context.Context, p PrepareSafe, own ownAddresses
 		},
 		{`UPDATE whatsmeow_pre_keys SET uploaded = 1`, nil},
 	}
+	if !forgetsStaleState {
+		steps = nil
+	}
 	for _, step := range steps {
 		if _, err := tx.ExecContext(ctx, step.stmt, step.args...); err != nil {
 			return 0, fmt.Errorf("drop stale state: %w", err)
