@@ -125,10 +125,24 @@ func (s *Session) record(ctx context.Context, info *types.MessageInfo) inbox.Mes
 	if !info.IsGroup && !info.IsFromMe {
 		chat, chatPN = sender, senderPN
 	}
+	fromSender, fromChat := asWritten(info.Sender, info.SenderAlt), asWritten(info.Chat, info.RecipientAlt)
+	if !info.IsGroup && !info.IsFromMe {
+		fromChat = fromSender
+	}
 	return inbox.Message{
+		FromChat: fromChat, FromSender: fromSender,
 		Chat: chat, ChatPN: chatPN, Sender: sender, SenderPN: senderPN,
 		ID: info.ID, FromMe: info.IsFromMe, PushName: info.PushName, SentAt: info.Timestamp,
 	}
+}
+
+// asWritten returns an address as the service wrote it on a message: the LID if one stands there. Unlike addresses it
+// doesn't depend on what this device has learnt, so a message that comes again elsewhere is known for the same.
+func asWritten(jid, alt types.JID) string {
+	if jid.Server != types.HiddenUserServer && alt.Server == types.HiddenUserServer {
+		jid = alt
+	}
+	return jid.ToNonAD().String()
 }
 
 // addresses returns a person's LID, or the phone number when no LID is known, and the phone number, or "" for none.
