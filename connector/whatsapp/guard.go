@@ -19,8 +19,11 @@ type guard struct {
 	log   *slog.Logger
 	reset func(reason string) // asks for a new connection; must not block
 
+	turn   *turn
 	linked atomic.Bool // the device is linked for good: its rows are kept from now on (W4)
 	fault  atomic.Bool // a storage error happened on this connection (W2)
+
+	testWithout string // the rule that a test has switched off, such as "W1", to see what goes wrong without it
 }
 
 // errNotStored is what a decryption ends with after a storage error. whatsmeow neither acknowledges nor answers a
@@ -121,9 +124,11 @@ func isDecrypting(ctx context.Context) bool { return ctx.Value(decrypting{}) != 
 // errors pass: they are answered with a retry receipt.
 func (s *guardedStore) DoDecryptionTxn(ctx context.Context, decrypt func(context.Context) error) error {
 	var decryptErr error
-	err := s.AllSessionSpecificStores.DoDecryptionTxn(ctx, func(ctx context.Context) error {
-		decryptErr = decrypt(context.WithValue(ctx, decrypting{}, true))
-		return decryptErr
+	err := s.guard.turn.during(ctx, func() error {
+		return s.AllSessionSpecificStores.DoDecryptionTxn(ctx, func(ctx context.Context) error {
+			decryptErr = decrypt(context.WithValue(ctx, decrypting{}, true))
+			return decryptErr
+		})
 	})
 	if err == nil {
 		return nil

@@ -18,8 +18,11 @@ type guardedStore struct {
 
 // Signal sessions. Writes are in ratchet.go.
 
-// GetSession implements store.SessionStore.
+// GetSession implements store.SessionStore. Outside a decryption and a send, only an encryption asks for it.
 func (s *guardedStore) GetSession(ctx context.Context, address string) ([]byte, error) {
+	if !isDecrypting(ctx) && !isSending(ctx) && s.guard.testWithout != "W1" {
+		s.guard.turn.begin(ctx)
+	}
 	session, err := s.AllSessionSpecificStores.GetSession(ctx, address)
 	return session, s.guard.check(ctx, "read signal session", err)
 }
@@ -38,6 +41,9 @@ func (s *guardedStore) GetManySessions(ctx context.Context, addresses []string) 
 
 // DeleteSession implements store.SessionStore.
 func (s *guardedStore) DeleteSession(ctx context.Context, address string) error {
+	if !isDecrypting(ctx) && !isSending(ctx) {
+		defer s.guard.turn.end() // what was read is of no use any more
+	}
 	return s.guard.check(ctx, "delete signal session", s.AllSessionSpecificStores.DeleteSession(ctx, address))
 }
 

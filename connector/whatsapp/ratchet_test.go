@@ -224,11 +224,26 @@ func TestNewSessionOverOldOne(t *testing.T) {
 	}
 }
 
-func TestAdvanceRefusesRubbish(t *testing.T) {
-	if got, err := advance(nil, []byte("first")); err != nil || string(got) != "first" {
-		t.Errorf("first session: %q, %v", got, err)
+// A session that was deleted, or moved to another address, while a message was encrypted with it doesn't come back.
+func TestDeletedSessionStaysDeleted(t *testing.T) {
+	a, b := conversation(t)
+	a.encrypt(t.Context(), b, "one")
+	ctx, save := a.cached(b)
+	a.encrypt(ctx, b, "two")
+	if err := a.device.Sessions.DeleteSession(t.Context(), b.address.String()); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := advance([]byte("rubbish"), []byte("rubbish")); err == nil {
-		t.Error("rubbish was accepted")
+	if err := save(); !errors.Is(err, ErrRatchet) {
+		t.Fatalf("a deleted session was written back: %v", err)
+	}
+	a.start(b)
+	b.decrypt(a, a.encrypt(t.Context(), b, "anew"), "anew")
+}
+
+func TestAdvanceRefusesRubbish(t *testing.T) {
+	for _, stored := range [][]byte{nil, []byte("rubbish")} {
+		if _, err := advance(stored, []byte("rubbish")); err == nil {
+			t.Error("rubbish was accepted")
+		}
 	}
 }

@@ -195,6 +195,7 @@ func (s *Session) deliver(send inbox.Send) *delivery {
 // repeat makes attempts until the outcome is known or the session ends.
 func (s *Session) repeat(send inbox.Send) (Sent, error) {
 	var wait backoff
+	moved := 0
 	for tried := send.Attempts > 0; ; {
 		if err := s.waitReady(s.ctx); err != nil {
 			return Sent{}, s.giveUp(send, tried, err)
@@ -206,6 +207,10 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
 			return Sent{}, s.refused(send, err)
 		}
+		if errors.Is(err, ErrRatchet) && moved < maxMoved {
+			moved++ // nothing was sent, and nothing is wrong: the session is read anew at once
+			continue
+		}
 		s.log.Warn("message not acknowledged, repeating it", "message_id", send.ID, "error", scrub(err.Error()))
 		select {
 		case <-time.After(wait.next()):
@@ -213,6 +218,9 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 		}
 	}
 }
+
+// maxMoved is how often an attempt whose Signal session has moved meanwhile is repeated without a pause.
+const maxMoved = 20
 
 // giveUp ends a delivery because the session has ended. A message that was never handed to the service is forgotten.
 func (s *Session) giveUp(send inbox.Send, tried bool, why error) error {

@@ -170,7 +170,7 @@ func (s *Session) openStore(ctx context.Context) error {
 		return fmt.Errorf("read device: the file holds %d devices instead of one", len(devices))
 	}
 	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
-	s.guard = &guard{log: s.log, reset: s.reset}
+	s.guard = &guard{log: s.log, reset: s.reset, turn: newTurn()}
 	s.guard.linked.Store(s.paired)
 	s.guard.install(s.device, s.container)
 	return nil

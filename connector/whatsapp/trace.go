@@ -1,6 +1,7 @@
 package whatsapp
 
 import (
+	"context"
 	"strings"
 	"sync"
 
@@ -16,6 +17,8 @@ type sendTrace struct {
 
 // sending marks the context of a send; the value is its *sendTrace.
 type sending struct{}
+
+func isSending(ctx context.Context) bool { return ctx.Value(sending{}) != nil }
 
 func (t *sendTrace) wrote(address string) {
 	t.mu.Lock()
