@@ -81,10 +81,11 @@ func writeFolder(dir string, files map[string][]byte) (err error) {
 	if err := syncDir(temp); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, dir); err != nil { // onto an empty folder at most
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%w: %s", ErrNotEmpty, dir)
-		}
+	// An empty folder gives way; one that has been filled meanwhile doesn't.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(temp, dir); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
@@ -359,7 +360,7 @@ func (e *exporter) count() error {
 	for _, t := range []struct{ what, query, cost string }{
 		{"sent messages kept for retries", `SELECT COUNT(*) FROM whatsmeow_retry_buffer WHERE our_jid = ?`, "a peer that asks for one of them again gets no answer"},
 		{"message secrets", `SELECT COUNT(*) FROM whatsmeow_message_secrets WHERE our_jid = ?`, "reactions, votes and edits of those messages can't be read"},
-		{"hashes of messages already decrypted", `SELECT COUNT(*) FROM whatsmeow_event_buffer WHERE our_jid = ?`, "a message that was received but not acknowledged is asked for again"},
+		{"hashes of messages already decrypted", `SELECT COUNT(*) FROM whatsmeow_event_buffer WHERE our_jid = ?`, "a message that came in the last moment before and was not acknowledged is not shown again"},
 		{"contacts", `SELECT COUNT(*) FROM whatsmeow_contacts WHERE our_jid = ?`, "names are learned again"},
 		{"chat settings", `SELECT COUNT(*) FROM whatsmeow_chat_settings WHERE our_jid = ?`, "mute, pin and archive marks are read again from the app state"},
 		{"salt for new contacts' tokens", `SELECT COUNT(*) FROM whatsmeow_nct_salt WHERE our_jid = ?`, "it is fetched again"},

@@ -30,6 +30,7 @@ const (
 	maxStates      = 40
 	maxSkipped     = 2000
 	usualChains    = 5
+	newestChains   = 2
 	maxChains      = 40
 	sessionVersion = 3
 )
@@ -193,19 +194,26 @@ func boolNumber(b bool) int {
 	return 0
 }
 
-// keepChains keeps the newest chains, and before them those with skipped messages.
+// keepChains keeps the newest chains and those with skipped messages. whatsmeow's
+// library drops the first whenever it adds one to five, so those with skipped
+// messages go behind the others, before the two newest: a message that was sent
+// twice may still come on these.
 func keepChains(all []member[nodeChain], left *skipped) []member[nodeChain] {
-	var kept []member[nodeChain]
-	for i, c := range all {
-		if i >= len(all)-usualChains || len(c.value.MessageKeys) > 0 {
-			kept = append(kept, c)
+	var empty, held []member[nodeChain]
+	newest := all[max(0, len(all)-newestChains):]
+	for i, c := range all[:len(all)-len(newest)] {
+		switch {
+		case len(c.value.MessageKeys) > 0:
+			held = append(held, c)
+		case i >= len(all)-usualChains:
+			empty = append(empty, c)
 		}
 	}
-	for len(kept) > maxChains {
-		left.messageKeys += len(kept[0].value.MessageKeys)
-		kept = kept[1:]
+	for len(held) > maxChains-usualChains {
+		left.messageKeys += len(held[0].value.MessageKeys)
+		held = held[1:]
 	}
-	return kept
+	return slices.Concat(empty, held, newest)
 }
 
 func goChain(public, private []byte, c *nodeChain, left *skipped) (*record.ChainStructure, error) {

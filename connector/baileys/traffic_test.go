@@ -1,0 +1,183 @@
+package baileys
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+
+	"cloudsession/connector/watest"
+)
+
+// seed is CLOUDSESSION_SEED, or a new one; the test says which.
+func seed(t *testing.T) *rand.Rand {
+	t.Helper()
+	n := uint64(time.Now().UnixNano())
+	if text := os.Getenv("CLOUDSESSION_SEED"); text != "" {
+		var err error
+		n, err = strconv.ParseUint(text, 10, 64)
+		must(t, err)
+	}
+	t.Logf("CLOUDSESSION_SEED=%d", n)
+	return rand.New(rand.NewPCG(n, 0))
+}
+
+// world is a client that moves, and who it talks to: another client, a phone with
+// no client, and a group of all.
+type world struct {
+	t                 *testing.T
+	rand              *rand.Rand
+	s                 *watest.Service
+	addr              string
+	alice, bob, carol *watest.Phone
+	a, b              *client
+	group             types.JID
+	said              int
+}
+
+func newWorld(t *testing.T, mode types.AddressingMode) *world {
+	t.Helper()
+	w := &world{t: t, rand: seed(t)}
+	w.s, w.addr = newService(t)
+	w.alice, w.bob, w.carol = newPhone(t, w.s, "6281111111111", "Alice"), newPhone(t, w.s, "6282222222222", "Bob"), newPhone(t, w.s, "6283333333333", "Carol")
+	w.a, w.b = pairClient(t, w.s, w.addr, w.alice), pairClient(t, w.s, w.addr, w.bob)
+	group, err := w.carol.CreateGroupAddressed(testContext(t), mode, w.alice.PN(), w.bob.LID())
+	must(t, err)
+	w.group = group
+	await[*events.JoinedGroup](w.a, "notification of the group", nil)
+	return w
+}
+
+func (w *world) text() string {
+	w.said++
+	return fmt.Sprintf("text %d", w.said)
+}
+
+// talk says something random n times, each time until it has arrived.
+func (w *world) talk(n int) {
+	w.t.Helper()
+	for range n {
+		text := w.text()
+		switch w.rand.IntN(6) {
+		case 0:
+			w.a.send(w.bob.LID(), text)
+			w.b.awaitText(text)
+			waitText(w.t, w.bob, text)
+		case 1:
+			w.a.send(w.group, text)
+			w.b.awaitText(text)
+			waitText(w.t, w.carol, text)
+		case 2:
+			w.a.send(w.carol.PN(), text)
+			waitText(w.t, w.carol, text)
+		default:
+			w.toA(text)
+			w.a.awaitText(text)
+		}
+	}
+}
+
+// toA sends something that a is to receive.
+func (w *world) toA(text string) {
+	w.t.Helper()
+	switch w.rand.IntN(4) {
+	case 0:
+		w.b.send(w.alice.LID(), text)
+	case 1:
+		w.b.send(w.group, text)
+	case 2:
+		_, err := w.carol.SendText(testContext(w.t), w.alice.PN(), text)
+		must(w.t, err)
+	default:
+		_, err := w.carol.SendText(testContext(w.t), w.group, text)
+		must(w.t, err)
+	}
+}
+
+// move takes a's session out into a folder and back into a new file, while
+// messages for it wait.
+func (w *world) move() {
+	w.t.Helper()
+	w.a.close()
+	old := openFile(w.t, w.a.file)
+	defer func() { must(w.t, old.Close()) }()
+	dir := filepath.Join(w.t.TempDir(), "auth")
+	out, err := Export(testContext(w.t), old, dir)
+	must(w.t, err)
+	folder, err := ReadFolder(os.DirFS(dir))
+	must(w.t, err)
+	path := filepath.Join(w.t.TempDir(), "session.db")
+	fresh := openFile(w.t, path)
+	in, err := Import(testContext(w.t), fresh, folder, Options{Exact: true})
+	must(w.t, err)
+	if in.Sessions != out.Sessions || in.SenderKeys != out.SenderKeys || in.PreKeys != out.PreKeys || in.Sessions == 0 || in.SenderKeys == 0 {
+		w.t.Errorf("exported %+v, imported %+v", out, in)
+	}
+	compareRows(w.t, dump(w.t, old), dump(w.t, fresh))
+
+	again := filepath.Join(w.t.TempDir(), "auth")
+	_, err = Export(testContext(w.t), fresh, again)
+	must(w.t, err)
+	if diff := cmp.Diff(folderValues(w.t, dir), folderValues(w.t, again)); diff != "" {
+		w.t.Errorf("folder after a round (-first +second):\n%s", diff)
+	}
+	must(w.t, fresh.Close())
+	var waiting []string
+	for range 1 + w.rand.IntN(5) {
+		waiting = append(waiting, w.text())
+		w.toA(waiting[len(waiting)-1])
+	}
+	w.a = openClient(w.t, w.s, w.addr, path)
+	w.a.connect()
+	for _, text := range waiting {
+		w.a.awaitText(text)
+	}
+}
+
+// A session that is moved again and again talks on in its Signal sessions: nothing
+// is lost, nothing has to be asked for again.
+func TestMoveUnderTraffic(t *testing.T) {
+	for _, mode := range []types.AddressingMode{types.AddressingModeLID, types.AddressingModePN} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, mode)
+			w.talk(8)
+			for range 4 {
+				w.move()
+				w.talk(w.rand.IntN(10))
+			}
+			expectSound(t, w.s)
+		})
+	}
+}
+
+// compareRows compares the tables that Baileys has places for.
+func compareRows(t *testing.T, before, after map[string][]string) {
+	t.Helper()
+	for _, table := range []string{
+		"whatsmeow_device", "whatsmeow_identity_keys", "whatsmeow_pre_keys", "whatsmeow_app_state_sync_keys",
+		"whatsmeow_app_state_version", "whatsmeow_lid_map", "whatsmeow_privacy_tokens",
+	} {
+		if diff := cmp.Diff(before[table], after[table]); diff != "" {
+			t.Errorf("%s (-before +after):\n%s", table, diff)
+		}
+	}
+	for _, table := range slices.Sorted(maps.Keys(before)) {
+		if len(after[table]) == 0 && !slices.Contains(lostTables, table) {
+			t.Errorf("%s is empty after", table)
+		}
+	}
+}
+
+var lostTables = []string{
+	"whatsmeow_retry_buffer", "whatsmeow_message_secrets", "whatsmeow_event_buffer",
+	"whatsmeow_contacts", "whatsmeow_chat_settings", "whatsmeow_nct_salt",
+}
