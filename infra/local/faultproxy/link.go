@@ -24,6 +24,7 @@ type link struct {
 	changed chan struct{} // closed when state changes
 	carried int64         // since state was set
 	lossy   bool          // bytes were swallowed
+	apart   bool          // its client is gone and its statement on the way: no fault reaches it
 }
 
 // errCut: the link is over.
@@ -31,6 +32,9 @@ var errCut = errors.New("link was cut")
 
 // set is called with the proxy's lock.
 func (l *link) set(s *state) {
+	if l.apart {
+		return
+	}
 	l.state, l.carried = s, 0
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -79,6 +83,13 @@ func (l *link) end() {
 	defer l.proxy.mu.Unlock()
 	l.close(func(c *net.TCPConn) { _ = c.Close() })
 	delete(l.proxy.links, l)
+}
+
+// detach puts the link out of every fault's reach.
+func (l *link) detach() {
+	l.proxy.mu.Lock()
+	defer l.proxy.mu.Unlock()
+	l.state, l.apart = newState(Fault{}), true
 }
 
 func (l *link) now() (*state, <-chan struct{}) {

@@ -40,7 +40,8 @@ const (
 	// Late holds the statement until Verdict.Until is closed and delivers it
 	// then, whether or not the client has gone away meanwhile.
 	Late
-	// LateCut is Late with the client's connection cut at once.
+	// LateCut is Late with the client's connection cut at once. No fault that is
+	// set meanwhile keeps the statement from arriving.
 	LateCut
 )
 
@@ -146,6 +147,7 @@ func (l *link) judge(st Statement, packet []byte) bool {
 	lose := v.Action == FailAfter || v.Action == LateCut
 	answered := l.expected.set(st, lose, v.then)
 	if v.Action == LateCut {
+		l.detach()
 		reset(l.client)
 	}
 	if v.Action == Late || v.Action == LateCut {

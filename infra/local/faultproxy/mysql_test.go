@@ -183,8 +183,10 @@ func TestLate(t *testing.T) {
 	if d.has(t, 1) {
 		t.Error("the row is there before its statement")
 	}
+	d.proxy.Set(faultproxy.Fault{Cut: true}) // comes too late for it
 	close(release)
 	next(t, landed)
+	d.proxy.Set(faultproxy.Fault{})
 	if !d.has(t, 1) {
 		t.Error("the row is not there after its statement")
 	}

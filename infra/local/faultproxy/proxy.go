@@ -68,7 +68,9 @@ func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		l.cut()
+		if !l.apart {
+			l.cut()
+		}
 	}
 }
 

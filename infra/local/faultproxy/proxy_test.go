@@ -201,7 +201,9 @@ func TestHold(t *testing.T) {
 	if line := next(t, e.lines); line != "late\n" {
 		t.Errorf("the server got %q", line)
 	}
-	next(t, e.ends)
+	if err := next(t, e.ends); !errors.Is(err, io.EOF) {
+		t.Errorf("the server saw %v, want an orderly end", err)
+	}
 }
 
 func TestLoseAnswers(t *testing.T) {
