@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudsession/connector/control"
+	"cloudsession/connector/watest"
+	"cloudsession/infra/local/rig"
+)
+
+func (s *scene) application() *rig.Webhook {
+	s.t.Helper()
+	w, err := rig.ListenWebhook()
+	s.must(err)
+	s.t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			s.t.Errorf("deliveries: %v", err)
+		}
+	})
+	return w
+}
+
+// writes has a phone send numbered texts to the session's owner.
+func (s *scene) writes(from *watest.Phone, who string, first, last int) (texts []string) {
+	s.t.Helper()
+	for n := first; n <= last; n++ {
+		text := fmt.Sprintf("%s %s %d", s.session, who, n)
+		_, err := from.SendText(s.ctx, s.owner.PN(), text)
+		s.must(err)
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// inOrder checks that the texts came in the order in which each phone wrote them.
+func (s *scene) inOrder(w *rig.Webhook, whos ...string) {
+	s.t.Helper()
+	for _, who := range whos {
+		next := 1
+		for _, m := range w.Messages() {
+			n := 0
+			if _, err := fmt.Sscanf(strings.TrimPrefix(m.Text, s.session+" "+who+" "), "%d", &n); err != nil || m.SessionID != s.session {
+				continue
+			}
+			if n != next {
+				s.t.Errorf("%s: text %d came as number %d", who, n, next)
+			}
+			next = n + 1
+		}
+	}
+}
+
+// Messages flow to the application; while it refuses them they wait, and then come in order.
+func TestWebhook(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	c := s.paired("c", app.Env()...)
+	third := s.phone(world.next.Load(), 3)
+	texts := append(s.writes(s.peer, "peer", 1, 2), s.writes(third, "third", 1, 2)...)
+	s.must(app.WaitTexts(s.ctx, texts...))
+
+	app.Answer(http.StatusInternalServerError)
+	texts = append(s.writes(s.peer, "peer", 3, 5), s.writes(third, "third", 3, 5)...)
+	before := app.Attempts()
+	s.must(app.Wait(s.ctx, func() bool { return app.Attempts() >= before+4 }))
+	s.waitLog(c, "webhook doesn't take messages")
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+	s.waitLog(c, "webhook takes messages again")
+	s.inOrder(app, "peer", "third")
+
+	// What the account's phone writes is delivered as its own.
+	_, err := s.owner.SendText(s.ctx, s.peer.PN(), s.session+" by the owner")
+	s.must(err)
+	s.must(app.WaitTexts(s.ctx, s.session+" by the owner"))
+	for _, m := range app.Messages() {
+		if m.FromMe != strings.HasSuffix(m.Text, "by the owner") || m.Kind != "text" || m.ChatPN == "" && m.Chat == "" {
+			t.Errorf("delivered: %+v", m)
+		}
+	}
+	for _, hidden := range []string{"t0ken", rig.WebhookSecret, s.session + " peer"} {
+		if strings.Contains(c.Logs(), hidden) {
+			t.Errorf("the log holds %q", hidden)
+		}
+	}
+	s.nothingLost(c)
+}
+
+// The owner dies with undelivered messages, and its disk with it: the next owner delivers them, each under one key.
+func TestWebhookOverFailover(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	old := s.paired("old", app.Env()...)
+	third := s.phone(world.next.Load(), 3)
+	texts := append(s.writes(s.peer, "peer", 1, 2), s.writes(third, "third", 1, 2)...)
+	s.must(app.WaitTexts(s.ctx, texts...))
+
+	app.Answer(http.StatusServiceUnavailable)
+	texts = append(texts, s.writes(s.peer, "peer", 3, 6)...)
+	texts = append(texts, s.writes(third, "third", 3, 6)...)
+	_, err := old.WaitText(s.ctx, s.session, texts[len(texts)-1])
+	s.must(err)
+	s.waitPushed(old)
+	s.must(old.Kill9())
+	s.must(os.RemoveAll(old.DataDir()))
+	texts = append(texts, s.writes(s.peer, "peer", 7, 8)...) // meanwhile nobody is there
+
+	app.Answer(0)
+	fresh := s.connector("fresh", app.Env()...)
+	s.restore()
+	s.must(app.WaitTexts(s.ctx, texts...))
+	s.inOrder(app, "peer", "third")
+	s.talk(fresh)
+	s.nothingLost(fresh)
+}
+
+// A connector that was without a webhook for a while forgets nothing, and what came before the first webhook isn't
+// delivered.
+func TestWebhookConfiguredLater(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	c := s.paired("c")
+	before := s.writes(s.peer, "peer", 1, 2)
+	_, err := c.WaitText(s.ctx, s.session, before[1])
+	s.must(err)
+	restart := func(env ...string) {
+		t.Helper()
+		s.must(c.Stop(15 * time.Second))
+		c = s.connectorIn(c.ID(), c.DataDir(), env...)
+		s.must(c.WaitState(s.ctx, s.session, "connected", "restored safely"))
+	}
+	restart(app.Env()...)
+	s.must(app.WaitTexts(s.ctx, s.writes(s.peer, "later", 1, 1)...))
+	restart()
+	without := s.writes(s.peer, "without", 1, 2)
+	_, err = c.WaitText(s.ctx, s.session, without[1])
+	s.must(err)
+	restart(app.Env()...)
+	s.must(app.WaitTexts(s.ctx, without...))
+	for _, m := range app.Messages() {
+		if strings.Contains(m.Text, " peer ") {
+			t.Errorf("a message from before was delivered: %s", m.ID)
+		}
+	}
+	s.nothingLost(c)
+}
+
+// A3 over a failover: the service has taken a message, its owner died without hearing so, and the disk is gone. The
+// same request on the next owner ends under the same message id, and the peer sees one message.
+func TestSendKeyOverFailover(t *testing.T) {
+	s := newScene(t)
+	old := s.paired("old")
+	s.talk(old)
+	device := s.owner.Devices()[len(s.owner.Devices())-1]
+	deaf := world.WhatsApp.Faults().LoseAcks(&device)
+	defer deaf.Remove()
+	req := control.SendRequest{To: s.peer.PN().String(), Text: s.session + " once", Key: "order 17"}
+	sending := make(chan error, 1)
+	go func() {
+		_, err := old.Send(s.ctx, s.session, req)
+		sending <- err
+	}()
+	got, err := s.peer.WaitText(s.ctx, req.Text)
+	s.must(err)
+	s.waitPushed(old)
+	s.must(old.Kill9())
+	if err := <-sending; err == nil {
+		t.Fatal("the send was reported as done although nobody acknowledged it")
+	}
+	s.must(os.RemoveAll(old.DataDir()))
+	deaf.Remove()
+
+	fresh := s.connector("fresh")
+	s.restore()
+	sent, err := fresh.Send(s.ctx, s.session, req)
+	s.must(err)
+	if sent.ID != got.ID {
+		t.Errorf("the repeated request sent %s, the peer has %s", sent.ID, got.ID)
+	}
+	again, err := fresh.Send(s.ctx, s.session, req)
+	s.must(err)
+	if again.ID != sent.ID {
+		t.Errorf("asked once more, it sent %s", again.ID)
+	}
+	s.talk(fresh)
+	shown := 0
+	for _, m := range s.peer.Messages() {
+		if m.Text == req.Text {
+			shown++
+		}
+	}
+	if shown != 1 {
+		t.Errorf("the peer sees the message %d times", shown)
+	}
+	s.nothingLost(fresh)
+}
