@@ -13,10 +13,11 @@ const maxLateKeepAlives = 3
 // handle is the session's only event handler. whatsmeow takes a panicking handler for a successful one, so panics end
 // here. false keeps whatsmeow from acknowledging. It is never removed; once the session is stopping it refuses (W5).
 func (s *Session) handle(evt any) (ok bool) {
-	if !s.handlers.enter() {
+	if s.handlers.enter() {
+		defer s.handlers.leave()
+	} else if s.guard.testWithout != "W5" {
 		return false
 	}
-	defer s.handlers.leave()
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("handling an event panicked", "event", fmt.Sprintf("%T", evt), "panic_type", fmt.Sprintf("%T", p))
