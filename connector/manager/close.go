@@ -24,6 +24,7 @@ const (
 type release struct {
 	reserveFor string // connector that may take it first
 	wanted     string // cloudstore.WantedOpen or WantedClosed
+	forGood    bool   // nobody opens it again by himself
 
 	command *cloudstore.Command // asks for the session to be handed over to reserveFor, or nil
 	handed  *bool               // set once it and the command are
@@ -50,6 +51,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	}
 	if e, over := endingOf(o); over {
 		r.wanted, r.reserveFor = e.wanted, ""
+		r.forGood = e.wanted == cloudstore.WantedClosed
 		m.noteEnding(ctx, s, e)
 	}
 	if stopErr != nil {
@@ -71,6 +73,11 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		return errors.Join(err, o.shutReplication())
 	}
 	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
+	if r.forGood {
+		if err := m.leaveMessages(ctx, s, o); err != nil {
+			s.log.Error("undelivered messages not kept for delivery", "error", err)
+		}
+	}
 	// The session is whole in the cloud, and somebody may be waiting for it: what
 	// becomes of this copy of it matters no more.
 	if err := o.shutReplication(); err != nil {

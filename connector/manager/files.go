@@ -39,8 +39,8 @@ type current struct {
 	File      string `json:"file"`
 }
 
-// keptAside is how many files of ended terms stay: each may hold inbox records
-// that nobody else has, so the newest are worth their few hundred kilobytes.
+// keptAside is how many files of ended terms stay. Older ones do as long as they
+// hold messages that nobody else has (see leftover).
 const keptAside = 3
 
 func filesOf(dataDir, sessionID string) sessionFiles {
@@ -167,6 +167,9 @@ func pruneAside(dir string) error {
 		return strings.Compare(b, a)
 	})
 	for _, f := range files[keptAside:] {
+		if holdsUndelivered(f) {
+			continue
+		}
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if err := os.Remove(f + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("remove old session file: %w", err)
@@ -174,6 +177,22 @@ func pruneAside(dir string) error {
 		}
 	}
 	return nil
+}
+
+// sessionOf is the session whose file is adopted in a folder, "" if none is.
+func sessionOf(dir string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "current.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read current session file: %w", err)
+	}
+	var c current
+	if json.Unmarshal(data, &c) != nil {
+		return "", nil // whoever opens the session says so
+	}
+	return c.SessionID, nil
 }
 
 // discard removes a file that was being built and never adopted.

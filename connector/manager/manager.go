@@ -96,6 +96,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	g.Go(func() error { return m.receiveCommands(ctx) })
 	g.Go(func() error { return m.reportStates(ctx) })
 	g.Go(func() error { return m.deriveAhead(ctx) })
+	g.Go(func() error { return m.deliverLeftovers(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

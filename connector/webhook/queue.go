@@ -157,7 +157,7 @@ func (q *Queue) scan(ctx context.Context) {
 			q.misread(err)
 			return
 		}
-		q.misreads, q.due = 0, len(list) == scanAtOnce
+		q.misreads, q.due = 0, len(list) >= scanAtOnce
 		for _, p := range list {
 			q.chats.note(p)
 			q.scanned = p.Seq

@@ -15,7 +15,7 @@ import (
 
 func (s *scene) application() *rig.Webhook {
 	s.t.Helper()
-	w, err := rig.ListenWebhook()
+	w, err := rig.ListenWebhook(s.ctx)
 	s.must(err)
 	s.t.Cleanup(func() {
 		if err := w.Close(); err != nil {

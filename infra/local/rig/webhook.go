@@ -37,8 +37,9 @@ type Webhook struct {
 }
 
 // ListenWebhook starts an application on loopback.
-func ListenWebhook() (*Webhook, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func ListenWebhook(ctx context.Context) (*Webhook, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start webhook receiver: %w", err)
 	}
