@@ -130,8 +130,7 @@ func (m *Manager) passOn(ctx context.Context, c cloudstore.Command, name string)
 	}
 	to, err := m.liveTarget(ctx, name)
 	if err != nil {
-		// Nobody else takes what is reserved for a connector that can't come.
-		return false, errors.Join(err, m.opt.Store.Unreserve(ctx, c.SessionID, name))
+		return false, errors.Join(err, m.decline(ctx, c.SessionID, name))
 	}
 	return false, m.retarget(ctx, c, to)
 }
@@ -235,8 +234,7 @@ func (m *Manager) restoreHere(ctx context.Context, c cloudstore.Command) error {
 		leave()
 	}
 	if err != nil {
-		// Others need not wait for this connector.
-		return errors.Join(err, m.opt.Store.Unreserve(ctx, c.SessionID, m.opt.Lease.ConnectorID()))
+		return errors.Join(err, m.decline(ctx, c.SessionID, m.opt.Lease.ConnectorID()))
 	}
 	s.succeeded()
 	return m.waitConnected(ctx, s)
@@ -254,6 +252,39 @@ func (m *Manager) reload(ctx context.Context, s *session) error {
 	}
 	s.succeeded()
 	return m.waitConnected(ctx, s)
+}
+
+// decline gives a session that is reserved for a connector that can't open it
+// back to the one that held it last, if that is live, else to whoever comes.
+func (m *Manager) decline(ctx context.Context, id, name string) error {
+	owner, err := m.opt.Store.Owner(ctx, id)
+	if errors.Is(err, cloudstore.ErrNotFound) || err == nil && (owner.ConnectorID != "" || owner.ReservedFor != name) {
+		return nil
+	}
+	next := ""
+	if err == nil {
+		next, err = m.lastHolder(ctx, owner)
+	}
+	if err != nil {
+		return fmt.Errorf("give session back: %w", err)
+	}
+	if next == name {
+		next = ""
+	}
+	return m.opt.Store.Unreserve(ctx, id, name, next, handoverReserve)
+}
+
+// lastHolder is the live connector whose term was the session's last, or "".
+func (m *Manager) lastHolder(ctx context.Context, owner cloudstore.Owner) (string, error) {
+	line, err := m.opt.Store.Lineage(ctx, owner.SessionID, owner.Epoch)
+	if err != nil {
+		return "", err
+	}
+	holder, err := m.opt.Store.Connector(ctx, line[0].ConnectorID)
+	if errors.Is(err, cloudstore.ErrNotFound) || err == nil && (!holder.Live || holder.Draining || freeOf(holder) == 0) {
+		return "", nil
+	}
+	return holder.ID, err
 }
 
 // startedSince reports whether the session's term here began after a command

@@ -276,7 +276,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		"HandOver": func() error {
 			return s.HandOver(ctx, cloudstore.Handover{SessionID: "x", Epoch: 1, Target: "b", CommandID: "c", Incarnation: "1"})
 		},
-		"Unreserve":       func() error { return s.Unreserve(ctx, "x", "b") },
+		"Unreserve":       func() error { return s.Unreserve(ctx, "x", "b", "", 0) },
 		"WantedSessions":  func() error { _, err := s.WantedSessions(ctx, "", 1); return err },
 		"PendingCommands": func() error { _, err := s.PendingCommands(ctx, "a"); return err },
 		"ExpireCommands":  func() error { _, err := s.ExpireCommands(ctx); return err },

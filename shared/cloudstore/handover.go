@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	unreserveOwner = `UPDATE session_owners SET reserved_for = NULL, reserved_until = NULL
+	unreserveOwner = `UPDATE session_owners SET reserved_for = ?, reserved_until = NOW(6) + INTERVAL ? MICROSECOND
 		WHERE session_id = ? AND connector_id IS NULL AND reserved_for = ?`
 	selectWantedIDs = `SELECT session_id FROM session_owners
 		WHERE session_id > ? AND wanted = 'open' AND backup <> 'off' AND failover = 'auto' ORDER BY session_id LIMIT ?`
@@ -60,12 +60,13 @@ func (s *Store) HandOver(ctx context.Context, h Handover) error {
 }
 
 // Unreserve ends a reservation of a free session for a connector that can't
-// open it, so that nobody waits for it. Without one it does nothing.
-func (s *Store) Unreserve(ctx context.Context, sessionID, connectorID string) error {
+// open it, so that nobody waits for it, and makes it next's for so long; "" for
+// anybody's. Without such a reservation it does nothing.
+func (s *Store) Unreserve(ctx context.Context, sessionID, connectorID, next string, reserve time.Duration) error {
 	if err := ValidateSessionID(sessionID); err != nil {
 		return err
 	}
-	if _, err := s.exec(ctx, unreserveOwner, sessionID, connectorID); err != nil {
+	if _, err := s.exec(ctx, unreserveOwner, nullable(next), max(0, reserve.Microseconds()), sessionID, connectorID); err != nil {
 		return fmt.Errorf("end reservation: %w", err)
 	}
 	return nil

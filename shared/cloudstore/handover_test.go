@@ -76,7 +76,7 @@ func TestUnreserve(t *testing.T) {
 	s, _ := migrated(t)
 	register(t, s, "a", "b", "c")
 	mustTake(t, s, "x", "a")
-	if err := s.Unreserve(t.Context(), "x", "a"); err != nil {
+	if err := s.Unreserve(t.Context(), "x", "a", "", 0); err != nil {
 		t.Error(err)
 	}
 	if owner, err := s.Owner(t.Context(), "x"); err != nil || owner.ConnectorID != "a" {
@@ -97,9 +97,15 @@ func TestUnreserve(t *testing.T) {
 		if n := takeable(); n != 0 {
 			t.Errorf("before %s gave its place up: %d takeable", by, n)
 		}
-		if err := s.Unreserve(t.Context(), "x", by); err != nil {
+		if err := s.Unreserve(t.Context(), "x", by, "a", time.Hour); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if owner, err := s.Owner(t.Context(), "x"); err != nil || owner.ReservedFor != "a" || takeable() != 0 {
+		t.Errorf("passed on to a: %+v, %v", owner, err)
+	}
+	if err := s.Unreserve(t.Context(), "x", "a", "", 0); err != nil {
+		t.Fatal(err)
 	}
 	if n := takeable(); n != 1 {
 		t.Errorf("without a reservation: %d takeable", n)
