@@ -98,6 +98,11 @@ bench: build ## measure what the design sets targets for; some minutes (ONLY="ha
 	@go build -o $(BIN)/bench ./infra/local/cmd/bench
 	@exec $(BIN)/bench $(ONLY)
 
+.PHONY: chaos
+chaos: build ## try to break it: DURATION=5m, SEED=…; nothing may be lost, shown twice or owned twice
+	@go build -o $(BIN)/chaos ./infra/local/cmd/chaos
+	@exec $(BIN)/chaos
+
 .PHONY: lint
 lint: $(LINT) ## formatters and linters, as pinned in infra/tools
 	$(LINT) fmt --diff ./...

@@ -145,7 +145,7 @@ func (h *Harness) checkLineage(session string) error {
 // checkCommands is I7 for commands: none is under way for long.
 func (h *Harness) checkCommands() error {
 	const query = `SELECT COUNT(*), COALESCE(MIN(session_id), ''), COALESCE(MIN(kind), '') FROM commands WHERE state IN ('queued', 'running')`
-	end := time.Now().Add(settleTime)
+	end := time.Now().Add(h.opt.Settle)
 	for {
 		var n int
 		var session, kind string

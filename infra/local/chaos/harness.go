@@ -18,6 +18,7 @@ import (
 
 	"go.mau.fi/whatsmeow/types"
 
+	"cloudsession/connector/watest"
 	"cloudsession/infra/local/rig"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -39,6 +40,14 @@ type Options struct {
 	Out io.Writer
 	// Connector is another build of the connector program, for experiments.
 	Connector string
+	// Tolerate names invariants whose breach during a schedule does not end it,
+	// for experiments that look for what follows from it.
+	Tolerate []string
+	// Settle is how long the system may take to be whole again after the faults
+	// have ended. Default 100 s: a lease is 10 s; a connector that finds its place
+	// taken tries again at growing pauses of up to 15 s; a safe start has to hear
+	// from a phone; and this machine may be doing other things.
+	Settle time.Duration
 	// Built says that the programs are built already.
 	Built bool
 }
@@ -112,8 +121,10 @@ type counts struct {
 // could not go on.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	o.Machines, o.Lines = cmp.Or(o.Machines, DefaultMachines), cmp.Or(o.Lines, DefaultLines)
+	o.Settle = cmp.Or(o.Settle, 100*time.Second)
 	h := &Harness{opt: o, dir: o.Dir, out: cmp.Or(o.Out, io.Discard), began: time.Now()}
 	h.count.kinds = map[Kind]int{}
+	watest.SilenceSignal()
 	h.ctx, h.end = context.WithCancelCause(ctx)
 	defer h.end(nil)
 	if err := h.set(); err != nil {
@@ -131,13 +142,19 @@ func (h *Harness) set() (err error) {
 			return fmt.Errorf("make folder: %w", err)
 		}
 	}
-	log, err := os.OpenFile(filepath.Join(h.dir, "logs", "rest.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the caller's folder
+	log, err := os.OpenFile(filepath.Join(h.dir, "logs", "rest.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	h.logs.rest = log
 	if h.rig, err = rig.Start(h.ctx, rig.Options{Dir: filepath.Join(h.dir, "stack"), Out: log, Built: h.opt.Built}); err != nil {
 		return err
+	}
+	// A build that somebody makes meanwhile must not change what is tested.
+	program := cmp.Or(h.opt.Connector, h.rig.Stack.ConnectorBinary())
+	h.opt.Connector = filepath.Join(h.dir, "connector")
+	if err := copyFile(program, h.opt.Connector, 0o700); err != nil {
+		return fmt.Errorf("copy connector program: %w", err)
 	}
 	if h.store, err = cloudstore.Open(h.rig.Stack.StoreConfig()); err != nil {
 		return fmt.Errorf("open the database: %w", err)

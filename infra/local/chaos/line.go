@@ -27,7 +27,6 @@ type line struct {
 	linked     context.Context // ends when the phone unlinks the device
 	unlink     context.CancelFunc
 	generation int
-	unwanted   bool // closed by its operator for the moment
 	cursor     int64
 	seen       map[string]bool // chat, sender and id of what the application was shown
 	outbox     []*letter       // what the application has to send

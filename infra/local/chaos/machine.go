@@ -61,7 +61,7 @@ func (h *Harness) newMachine(i int) (*machine, error) {
 		"GORACE=exitcode=0", // races are looked for in the logs
 	)
 	path := filepath.Join(h.dir, "logs", "connector-"+id+".log")
-	if m.log, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil { //nolint:gosec // our own folder
+	if m.log, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return m, nil
@@ -218,7 +218,7 @@ func (m *machine) copyDisk(to string) error {
 		case d.IsDir():
 			err = os.MkdirAll(target, 0o700)
 		case d.Type().IsRegular():
-			err = copyFile(path, target)
+			err = copyFile(path, target, 0o600)
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("copy disk: %w", err)
@@ -227,12 +227,12 @@ func (m *machine) copyDisk(to string) error {
 	})
 }
 
-func copyFile(from, to string) error {
-	b, err := os.ReadFile(from) //nolint:gosec // our own folder
+func copyFile(from, to string, mode os.FileMode) error {
+	b, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, b, 0o600)
+	return os.WriteFile(to, b, mode) //nolint:gosec // G703: below our own folder
 }
 
 // putBack replaces the disk by a copy. The old files go only when the copies are
@@ -279,6 +279,7 @@ func (m *machine) lookOnce(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
+		m.seenAt = time.Time{}
 		if ctx.Err() == nil { // there is no connector; one that does not answer keeps what it had
 			m.sessions = map[string]control.Session{}
 		}
@@ -296,6 +297,13 @@ func (m *machine) session(id string) (control.Session, bool) {
 	defer m.mu.Unlock()
 	s, ok := m.sessions[id]
 	return s, ok
+}
+
+// answers reports whether the connector has answered a moment ago.
+func (m *machine) answers() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.proc != nil && time.Since(m.seenAt) < time.Second
 }
 
 // mend ends all faults of the links.

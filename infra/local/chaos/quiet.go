@@ -9,12 +9,6 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
-// settleTime is how long the system may take to be whole again after all faults
-// have ended. A lease is 10 s; a connector that finds its place taken tries
-// again at growing pauses of up to 15 s; a safe start has to hear from a phone;
-// and this machine may be doing other things.
-const settleTime = 100 * time.Second
-
 // quiet ends all faults, waits until the system is whole again, and checks every
 // invariant.
 func (h *Harness) quiet() error {
@@ -70,7 +64,7 @@ func (h *Harness) mend() error {
 // settle waits until every session is held and live at one connector, everything
 // the application sent is acknowledged, and every message accepted was shown.
 func (h *Harness) settle() error {
-	end := time.Now().Add(settleTime)
+	end := time.Now().Add(h.opt.Settle)
 	for {
 		missing, err := h.unsettled()
 		if err != nil {
@@ -83,7 +77,7 @@ func (h *Harness) settle() error {
 			return context.Cause(h.ctx)
 		}
 		if time.Now().After(end) {
-			return h.violation(missing.invariant, missing.session, "still so %v after all faults ended: %s", settleTime, missing.what)
+			return h.violation(missing.invariant, missing.session, "still so %v after all faults ended: %s", h.opt.Settle, missing.what)
 		}
 	}
 }
@@ -92,6 +86,11 @@ func (h *Harness) settle() error {
 type lack struct{ invariant, session, what string }
 
 func (h *Harness) unsettled() (*lack, error) {
+	for _, m := range h.machines {
+		if !m.answers() {
+			return &lack{"I7", "", fmt.Sprintf("connector %s does not answer", m.id)}, nil
+		}
+	}
 	for _, l := range h.lines {
 		if m, err := h.unsettledLine(l); m != nil || err != nil {
 			return m, err

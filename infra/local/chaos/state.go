@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,25 +100,23 @@ func (h *Harness) compare(session string) (string, error) {
 // firstDifferences names the rows that only one side has, without their
 // contents' tail: keys and texts stay out of reports.
 func firstDifferences(cloud, local map[string][]string) string {
-	differ := ""
-	for table, rows := range local {
-		for _, r := range rows {
-			if !slices.Contains(cloud[table], r) {
-				differ += fmt.Sprintf("  + %s %.60s\n", table, r)
+	var b strings.Builder
+	for _, side := range []struct {
+		sign        string
+		have, other map[string][]string
+	}{{"-", cloud, local}, {"+", local, cloud}} {
+		for table, rows := range side.have {
+			for _, r := range rows {
+				if !slices.Contains(side.other[table], r) {
+					fmt.Fprintf(&b, "  %s %s %.60s\n", side.sign, table, r)
+				}
 			}
 		}
 	}
-	for table, rows := range cloud {
-		for _, r := range rows {
-			if !slices.Contains(local[table], r) {
-				differ += fmt.Sprintf("  - %s %.60s\n", table, r)
-			}
-		}
-	}
-	if differ == "" && !cmp.Equal(cloud, local) {
+	if b.Len() == 0 && !cmp.Equal(cloud, local) {
 		return "different tables or numbers of rows"
 	}
-	return differ
+	return b.String()
 }
 
 // asTaken is what a take of this moment would restore from.
