@@ -29,6 +29,9 @@ func HTTP(target *url.URL, transport http.RoundTripper, hook func(*http.Request)
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
+		if v.Action == Late || v.Action == LateCut {
+			v.held()
+		}
 		if v.Action == LateCut {
 			if client, _, err := http.NewResponseController(w).Hijack(); err == nil {
 				_ = client.Close()

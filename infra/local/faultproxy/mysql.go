@@ -50,6 +50,9 @@ type Verdict struct {
 	Action Action
 	// Until releases a late statement. When the proxy closes first it is lost.
 	Until <-chan struct{}
+	// Held, if there is one, runs when a late statement begins to wait, with
+	// LateCut before the client learns of the cut.
+	Held func()
 	// Then, if there is one, runs when the statement's fate is settled: behind
 	// the effect with FailAfter, Late and LateCut, and in every case before the
 	// client learns of it.
@@ -148,7 +151,11 @@ func (l *link) judge(st Statement, packet []byte) bool {
 	answered := l.expected.set(st, lose, v.then)
 	if v.Action == LateCut {
 		l.detach()
+		v.held()
 		reset(l.client)
+	}
+	if v.Action == Late {
+		v.held()
 	}
 	if v.Action == Late || v.Action == LateCut {
 		select {
@@ -170,6 +177,12 @@ func (l *link) judge(st Statement, packet []byte) bool {
 		return !lose
 	case <-l.done:
 		return false
+	}
+}
+
+func (v Verdict) held() {
+	if v.Held != nil {
+		v.Held()
 	}
 }
 
