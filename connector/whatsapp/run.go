@@ -14,7 +14,10 @@ const (
 
 // backoff is the wait before the next attempt: nearly none for the first, then 1, 2, 4 s up to a minute, with jitter,
 // since thousands of sessions lose their connections together.
-type backoff struct{ failures int }
+type backoff struct {
+	failures int
+	relogin  bool // the service has asked for a new login, and there was no stable connection since
+}
 
 func (b *backoff) next() time.Duration {
 	n := b.failures
@@ -26,7 +29,16 @@ func (b *backoff) next() time.Duration {
 	return d/2 + rand.N(d/2) //nolint:gosec // jitter, not a secret
 }
 
-func (b *backoff) reset() { b.failures = 0 }
+// ended notes how a connection ended. A stable one starts anew, and so does a login that the service wants repeated
+// (515), which is no failure unless it wants that again and again.
+func (b *backoff) ended(kind mailKind, lasted time.Duration) {
+	switch {
+	case lasted >= stableAfter:
+		*b = backoff{}
+	case kind == mailRelogin && !b.relogin:
+		*b = backoff{relogin: true}
+	}
+}
 
 // run keeps the session connected until it ends or is stopped.
 func (s *Session) run() {
@@ -38,16 +50,12 @@ func (s *Session) run() {
 		began := time.Now()
 		end := s.attempt()
 		s.unready()
-		switch {
-		case end.kind == mailFinal:
+		if end.kind == mailFinal {
 			s.cli.Disconnect() // after a replacement the client has to hang up
 			s.conclude(end.state, end.detail, end.err)
 			return
-		case end.kind == mailRelogin:
-			wait.reset()
-		case time.Since(began) >= stableAfter:
-			wait.reset()
 		}
+		wait.ended(end.kind, time.Since(began))
 		if s.stopping() {
 			return
 		}
@@ -161,6 +169,9 @@ func (s *Session) reset(reason string) {
 
 // sleep waits; false when the session is stopping.
 func (s *Session) sleep(d time.Duration) bool {
+	if s.testPause != nil {
+		d = s.testPause(d)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -103,7 +103,8 @@ type Session struct {
 
 	historyLock sync.Mutex
 
-	testMessage func(*events.Message) error // called first for each message; tests make it fail or panic
+	testMessage func(*events.Message) error       // called first for each message; tests make it fail or panic
+	testPause   func(time.Duration) time.Duration // told each pause before a connection; returns what is slept instead
 }
 
 // ownAddresses are the device's, with its device number.
