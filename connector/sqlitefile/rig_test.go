@@ -122,6 +122,9 @@ func folderState(t *testing.T, dir string) map[string]string {
 	must(t, err)
 	all := map[string]string{}
 	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
 		info, err := e.Info()
 		must(t, err)
 		data, err := os.ReadFile(filepath.Join(dir, e.Name()))

@@ -28,32 +28,33 @@ type snapshot struct {
 
 // take copies the file at path and opens the copy. Its errors are one sentence
 // about the file, of the kinds named above.
-func take(ctx context.Context, path string) (s *snapshot, err error) {
+func take(ctx context.Context, path string) (*snapshot, error) {
 	dir, err := os.MkdirTemp("", "cloudsession-sqlite-") // 0700
 	if err != nil {
 		return nil, err
 	}
-	s = &snapshot{dir: dir, path: filepath.Join(dir, "copy.db")}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if err := copyAll(path, s.path); err != nil {
-		return nil, sentence(path, err)
+	s := &snapshot{dir: dir, path: filepath.Join(dir, "copy.db")}
+	if err := s.fill(ctx, path); err != nil {
+		return nil, errors.Join(sentence(path, damaged(err)), s.close())
 	}
-	s.db, err = sql.Open("sqlite", dsn(s.path))
-	if err != nil {
-		return nil, sentence(path, err)
+	return s, nil
+}
+
+func (s *snapshot) fill(ctx context.Context, path string) (err error) {
+	if err := copyAll(path, s.path); err != nil {
+		return err
+	}
+	if s.db, err = sql.Open("sqlite", dsn(s.path)); err != nil {
+		return err
 	}
 	s.db.SetMaxOpenConns(1)
 	if err := s.check(ctx); err != nil {
-		return nil, sentence(path, damaged(err))
+		return err
 	}
 	if err := sqlstore.NewWithDB(s.db, "sqlite3", nil).Upgrade(ctx); err != nil {
-		return nil, sentence(path, fmt.Errorf("bring schema %d up to date: %w", s.version, damaged(err)))
+		return fmt.Errorf("bring schema %d up to date: %w", s.version, err)
 	}
-	return s, nil
+	return nil
 }
 
 func dsn(path string) string {

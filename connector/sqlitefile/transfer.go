@@ -84,7 +84,7 @@ func (c copying) table(ctx context.Context, tx *sql.Tx, t table) (int, error) {
 		where, args = " WHERE "+t.owner+" = ?", []any{c.device.JID.String()}
 	}
 	names := `"` + strings.Join(columns, `", "`) + `"`
-	stmt := "INSERT INTO " + c.to + "." + t.name + " (" + names + ") SELECT " + names + " FROM " + c.from + "." + t.name + where
+	stmt := "INSERT INTO " + c.to + "." + t.name + " (" + names + ") SELECT " + names + " FROM " + c.from + "." + t.name + where //nolint:gosec // names of ours and of whatsmeow's columns
 	result, err := tx.ExecContext(ctx, stmt, args...)
 	if err != nil {
 		return 0, err
@@ -132,7 +132,7 @@ func (c copying) namedMappings(ctx context.Context, tx *sql.Tx) (int, error) {
 		if !named[lid] && !named[pn] {
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.to+"."+lidMap+" (lid, pn) VALUES (?, ?)", lid, pn); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.to+"."+lidMap+" (lid, pn) VALUES (?, ?)", lid, pn); err != nil { //nolint:gosec // constant names
 			return 0, err
 		}
 		copied++
