@@ -87,6 +87,7 @@ type scene struct {
 	session     string
 	owner, peer *watest.Phone
 	n           int
+	schema      string // a database of its own; "" for the one that the API serves
 }
 
 func newScene(t *testing.T) *scene {
@@ -124,6 +125,9 @@ func (s *scene) connector(name string, env ...string) *rig.Connector {
 
 func (s *scene) connectorIn(id, dir string, env ...string) *rig.Connector {
 	s.t.Helper()
+	if s.schema != "" {
+		env = append(env, "TIDB_DATABASE="+s.schema)
+	}
 	// Races are looked for in the log, see ownRaces.
 	c, err := world.StartConnector(s.ctx, id, dir, append(env, "GORACE=exitcode=0")...)
 	s.must(err)

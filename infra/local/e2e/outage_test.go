@@ -237,7 +237,7 @@ func TestSendTwiceWithOneKey(t *testing.T) {
 
 func (s *scene) database() *sql.DB {
 	s.t.Helper()
-	db, err := openDatabase(world.Stack.StoreConfig())
+	db, err := openDatabase(s.storeConfig())
 	s.must(err)
 	s.t.Cleanup(func() { _ = db.Close() })
 	return db
@@ -246,7 +246,7 @@ func (s *scene) database() *sql.DB {
 // retire keeps later tests' connectors from taking over this one's sessions,
 // which is what they would rightly do once a stopped one doesn't come back.
 func (s *scene) retire() {
-	db, err := openDatabase(world.Stack.StoreConfig())
+	db, err := openDatabase(s.storeConfig())
 	s.must(err)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

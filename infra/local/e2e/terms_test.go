@@ -13,6 +13,7 @@ import (
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/control"
+	"cloudsession/shared/cloudstore"
 )
 
 // How a term starts: exactly, from the own file, or safely, and what must never
@@ -250,7 +251,7 @@ func (s *scene) startsSafely(c *rigConnector) {
 func (s *scene) waitStatus(texts ...string) {
 	s.t.Helper()
 	for {
-		body, missing := s.call(http.StatusOK, http.MethodGet, "/status"), ""
+		body, missing := s.status(), ""
 		for _, text := range texts {
 			if !strings.Contains(body, text) {
 				missing = text
@@ -267,14 +268,36 @@ func (s *scene) waitStatus(texts ...string) {
 	}
 }
 
+// status is what the API says of the session, or, of one that it doesn't serve,
+// what it would take it from.
+func (s *scene) status() string {
+	s.t.Helper()
+	if s.schema == "" {
+		return s.call(http.StatusOK, http.MethodGet, "/status")
+	}
+	store, err := cloudstore.Open(s.storeConfig())
+	s.must(err)
+	st, err := store.SessionStatus(s.ctx, s.session)
+	s.must(errors.Join(err, store.Close()))
+	return fmt.Sprintf(`"state":"%s","stateDetail":"%s","start":"%s"`, st.State, st.StateDetail, st.Start)
+}
+
 // sessionFile is the only adopted session file in a data directory.
 func (s *scene) sessionFile(dataDir string) string {
 	s.t.Helper()
-	files, err := filepath.Glob(filepath.Join(dataDir, "sessions", "*", "*.db"))
-	if err != nil || len(files) != 1 {
-		s.t.Fatalf("session files: %v, %v", files, err)
+	files := s.glob(dataDir, "*.db")
+	if len(files) != 1 {
+		s.t.Fatalf("session files: %v", files)
 	}
 	return files[0]
+}
+
+// glob lists files of all sessions' folders in a data directory.
+func (s *scene) glob(dataDir string, pattern ...string) []string {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(append([]string{dataDir, "sessions", "*"}, pattern...)...))
+	s.must(err)
+	return files
 }
 
 // lastSeq is the last data row of the session's current term.

@@ -1,0 +1,418 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudsession/connector/watest"
+	"cloudsession/infra/local/faultproxy"
+	"cloudsession/shared/cloudstore"
+)
+
+// What takes its time takes it together: each has a database of its own, in which
+// nobody else looks for sessions.
+func TestSelfKnowledge(t *testing.T) {
+	for name, test := range map[string]func(*testing.T){
+		"taken over":              takenOver,
+		"temporary ban":           temporaryBan,
+		"contested":               contested,
+		"unlinked without a TiDB": unlinkedWithoutDatabase,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+// Connectors that lose sessions while they can't know it, all in one wait for
+// the leases to run out:
+//
+//   - frozen: stopped past its lease, while another takes its session over.
+//   - alone: the same, but nobody may take its session unasked.
+//   - parted: cut from TiDB, its socket to WhatsApp open: the new owner's login
+//     is what tells it.
+//   - adrift: cut from TiDB, and its sessions' sockets drop. The one that others
+//     may take must not come back by itself (O9); the one with manual failover does.
+//
+// Each closes what it lost, says why once, and leaves the session to its new
+// owner for good; what nobody took goes on from the own file.
+func takenOver(t *testing.T) {
+	frozen := newScene(t)
+	frozen.ownDatabase()
+	alone, parted, adrift, manual := frozen.beside(), frozen.beside(), frozen.beside(), frozen.beside()
+	a, c := frozen.paired("frozen"), alone.paired("alone")
+	partedDB, env := parted.faultyDatabase()
+	p := parted.paired("parted", env...)
+	adriftDB, env := adrift.faultyDatabase()
+	d := adrift.paired("adrift", env...)
+	manual.must(d.Pair(manual.ctx, manual.session, manual.owner))
+	held := map[*scene]*rigConnector{frozen: a, alone: c, parted: p, adrift: d, manual: d}
+	for s, c := range held {
+		s.talk(c)
+		s.waitPushed(c)
+	}
+	for _, s := range []*scene{alone, manual} {
+		s.exec(s.database(), "UPDATE session_owners SET failover = 'manual' WHERE session_id = ?")
+	}
+	frozen.waitFailoverKnown(d, manual)
+
+	frozen.must(a.Freeze())
+	alone.must(c.Freeze())
+	partedDB.Set(faultproxy.Fault{Cut: true})
+	adriftDB.Set(faultproxy.Fault{Cut: true})
+	refusals := []*watest.Rule{adrift.refuseLogins(503), manual.refuseLogins(503)}
+	b := frozen.connector("taker")
+
+	// The lease of adrift has run out: without TiDB its session stays away, the
+	// other comes back.
+	adrift.waitDetail(d, "lease has run out")
+	logins := world.WhatsApp.Device(adrift.device()).Logins
+	for _, r := range refusals {
+		r.Remove()
+	}
+	manual.must(d.WaitState(manual.ctx, manual.session, "connected"))
+	manual.talk(d)
+
+	for _, s := range []*scene{frozen, parted, adrift} {
+		s.must(b.WaitState(s.ctx, s.session, "restored safely"))
+		if mine := s.mine(b); mine.Start != "safe" {
+			t.Errorf("%s: takeover starts %q, want safe", s.session, mine.Start)
+		}
+		s.talk(b)
+	}
+	if n := world.WhatsApp.Device(adrift.device()).Logins; n != logins+1 {
+		t.Errorf("%d logins of the session adrift since it was cut, want the taker's alone", n-logins)
+	}
+
+	// The new owner's login told parted that it is over, and nothing else could.
+	parted.must(p.WaitState(parted.ctx, parted.session, "lost"))
+	parted.saidOnce(p, "session lost")
+	if mine := parted.mine(p); !strings.Contains(mine.Detail, "lease has run out") {
+		t.Errorf("parted says %+v", mine)
+	}
+	if files := parted.asideFiles(p.DataDir()); len(files) != 1 {
+		t.Errorf("parted has set aside %v, want its one file", files)
+	}
+
+	// Back among the living, each finds its place taken and ends.
+	frozen.must(errors.Join(a.Thaw(), c.Thaw()))
+	partedDB.Set(faultproxy.Fault{})
+	adriftDB.Set(faultproxy.Fault{})
+	for _, c := range []*rigConnector{a, c, p, d} {
+		frozen.endsItself(c)
+	}
+
+	// Started again they leave alone what is another's, and go on with what is theirs.
+	a = frozen.connectorIn(a.ID(), a.DataDir())
+	c = alone.connectorIn(c.ID(), c.DataDir())
+	d = adrift.connectorIn(d.ID(), d.DataDir())
+	for s, c := range map[*scene]*rigConnector{alone: c, manual: d} {
+		s.must(c.WaitState(s.ctx, s.session, "connected"))
+		if mine := s.mine(c); mine.Start != "own-file" {
+			t.Errorf("%s: started %q, want from the own file", s.session, mine.Start)
+		}
+		s.talk(c)
+		s.nothingLost(c)
+	}
+	if _, err := a.Open(frozen.ctx, frozen.session); err == nil || !strings.Contains(err.Error(), "held by another connector") {
+		t.Errorf("the thawed connector, asked for the session: %v", err)
+	}
+	for _, s := range []*scene{frozen, parted, adrift} {
+		s.talk(b)
+		s.nothingLost(b)
+		if n := world.WhatsApp.Device(s.device()).Sockets; n != 1 {
+			t.Errorf("%s: %d sockets", s.session, n)
+		}
+	}
+}
+
+// A freeze that nobody noticed is none: the session goes on.
+func TestShortFreeze(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	epoch := s.mine(c).Epoch
+	s.must(c.Freeze())
+	text := s.peerWrites()
+	s.must(c.Thaw())
+	_, err := c.WaitText(s.ctx, s.session, text)
+	s.must(err)
+	s.talk(c)
+	if mine := s.mine(c); mine.Epoch != epoch || mine.State != "connected" {
+		t.Errorf("after a short freeze: %+v, was at epoch %d", mine, epoch)
+	}
+	s.nothingLost(c)
+}
+
+// What WhatsApp says of a session that ends: nobody fails it over, the status
+// and the log say why and what to do, and a person brings it back.
+func TestEndsOfASession(t *testing.T) {
+	for _, end := range []struct {
+		refusal watest.Refusal
+		state   string
+		detail  string
+		level   slog.Level
+	}{
+		{watest.Refusal{Reason: 405}, "outdated", "update the connector", slog.LevelError},
+		{watest.Refusal{Reason: 409, Message: "no"}, "refused", "409", slog.LevelWarn},
+		{watest.Refusal{Reason: 499}, "refused", "499", slog.LevelWarn},
+		{watest.Refusal{Reason: 401}, "logged_out", "connector pair", slog.LevelWarn},
+	} {
+		t.Run(fmt.Sprint(end.refusal.Reason), func(t *testing.T) {
+			s := newScene(t)
+			c := s.paired("c")
+			s.talk(c)
+			device := s.device()
+			rule := world.WhatsApp.Faults().RefuseLogins(&device, end.refusal)
+			world.WhatsApp.Faults().Cut(&device)
+			s.waitStatus(`"state":"`+end.state+`"`, `"stateDetail":"`, end.detail)
+			s.waitLog(c, fmt.Sprintf(`level=%s msg="session has ended"`, end.level))
+			s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
+			if n := rule.Hits(); n != 1 {
+				t.Errorf("%d attempts, want one", n)
+			}
+			s.must(c.Stop(15 * time.Second))
+			s.waitStatus(`"state":"` + end.state + `"`) // and so it stays
+
+			other := s.connector("other")
+			resp, err := world.API(s.ctx, http.MethodPost, s.path("/restore"), nil)
+			s.must(err)
+			if resp.Status != http.StatusConflict || !strings.Contains(string(resp.Body), `"code":"`+end.state+`"`) {
+				t.Errorf("restore while it lasts: %d %s", resp.Status, resp.Body)
+			}
+			rule.Remove()
+			s.restore()
+			s.must(other.WaitState(s.ctx, s.session, "connected", "restored safely"))
+			s.talk(other)
+			s.nothingLost(other)
+		})
+	}
+}
+
+// During a temporary ban nobody connects, whoever asks; afterwards a connector
+// does by itself.
+func temporaryBan(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	device := s.device()
+	const ban = 10 * time.Second
+	rule := world.WhatsApp.Faults().RefuseLogins(&device, watest.Refusal{Reason: 402, Code: 101, Expire: ban})
+	began := time.Now()
+	world.WhatsApp.Faults().Cut(&device)
+	s.waitStatus(`"state":"banned"`, "connects again after that")
+	rule.Remove()
+	logins := world.WhatsApp.Device(device).Logins
+	s.waitOwner("wanted = 'open' AND connector_id IS NULL AND not_before IS NOT NULL")
+	s.must(c.Stop(15 * time.Second)) // what it knows is not in its memory alone
+	other := s.connector("other")
+	if _, err := other.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "banned") {
+		t.Errorf("opened during the ban: %v", err)
+	}
+	if n := world.WhatsApp.Device(device).Logins; n != logins {
+		t.Errorf("%d logins during the ban", n-logins)
+	}
+	s.must(other.WaitState(s.ctx, s.session, "connected"))
+	if lasted := time.Since(began); lasted < ban-2*time.Second { // it is told in whole seconds
+		t.Errorf("connected again after %s", lasted)
+	}
+	s.talk(other)
+	s.nothingLost(other)
+}
+
+// A fight over the keys is given up after a while, and stays given up: another
+// connector doesn't go on with it.
+func contested(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.paired("c")
+	s.talk(c)
+	device := s.device()
+	for round := 1; ; round++ {
+		if n := world.WhatsApp.Faults().Replace(&device); n != 1 {
+			t.Fatalf("round %d: %d sockets", round, n)
+		}
+		s.must(c.WaitState(s.ctx, s.session, "replaced", "contested"))
+		if s.mine(c).State == "contested" {
+			if round < 2 {
+				t.Error("given up at once")
+			}
+			break
+		}
+		s.must(c.WaitState(s.ctx, s.session, "restored safely", "connected"))
+	}
+	s.waitStatus(`"state":"contested"`, "stop it, then restore the session")
+	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
+	_, err := c.Open(s.ctx, s.session)
+	s.must(err)
+	s.startsSafely(c)
+	s.nothingLost(c)
+}
+
+// The phone unlinks the device while TiDB is away: the end is written when it is
+// back, the session is free, and nobody has failed it over.
+func unlinkedWithoutDatabase(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	db, env := s.faultyDatabase()
+	c := s.paired("c", env...)
+	s.talk(c)
+	s.waitPushed(c)
+	db.Set(faultproxy.Fault{Cut: true})
+	s.must(s.owner.Unlink(s.ctx, s.device()))
+	s.must(c.WaitState(s.ctx, s.session, "logged_out"))
+	s.waitLog(c, "close session")       // it could not be sealed or released
+	s.waitStatus(`"state":"connected"`) // as far as the database knows
+	db.Set(faultproxy.Fault{})
+	s.waitStatus(`"state":"logged_out"`, "connector pair")
+	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
+	s.saidOnce(c, "session has ended")
+}
+
+// ownDatabase gives the scene a database in which no other's connectors look for
+// sessions. The API does not serve it.
+func (s *scene) ownDatabase() {
+	s.t.Helper()
+	s.schema = fmt.Sprintf("scene_%d", world.next.Add(1))
+	cfg := world.Stack.StoreConfig()
+	user := cfg.User
+	cfg.User, cfg.Password, cfg.Database = "root", "", "" // the engine's own, on this machine only
+	db, err := openDatabase(cfg)
+	s.must(err)
+	_, err = db.ExecContext(s.ctx, "CREATE DATABASE "+s.schema)
+	s.must(err)
+	_, err = db.ExecContext(s.ctx, "GRANT ALL PRIVILEGES ON "+s.schema+".* TO '"+user+"'@'%'")
+	s.must(errors.Join(err, db.Close()))
+}
+
+// beside is another session in the same database, with the same deadline.
+func (s *scene) beside() *scene {
+	s.t.Helper()
+	other := newScene(s.t)
+	other.schema, other.ctx = s.schema, s.ctx
+	return other
+}
+
+func (s *scene) storeConfig() cloudstore.Config {
+	cfg := world.Stack.StoreConfig()
+	if s.schema != "" {
+		cfg.Database = s.schema
+	}
+	return cfg
+}
+
+// faultyDatabase puts a fault proxy between a connector and TiDB and returns the
+// variables that lead the connector over it.
+func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
+	s.t.Helper()
+	cfg := world.Stack.StoreConfig()
+	p, err := faultproxy.Start(net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	s.must(err)
+	s.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	host, port, err := net.SplitHostPort(p.Addr())
+	s.must(err)
+	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port}
+}
+
+// refuseLogins cuts the session's socket and refuses its logins until the rule
+// is removed.
+func (s *scene) refuseLogins(reason int) *watest.Rule {
+	s.t.Helper()
+	device := s.device()
+	rule := world.WhatsApp.Faults().RefuseLogins(&device, watest.Refusal{Reason: reason})
+	world.WhatsApp.Faults().Cut(&device)
+	return rule
+}
+
+// waitFailoverKnown waits until a connector has looked at the session's owner
+// row once more.
+func (s *scene) waitFailoverKnown(c *rigConnector, of *scene) {
+	s.t.Helper()
+	// A heartbeat that began after the change has looked at every owner row.
+	db := of.database()
+	var before string
+	const renewed = "SELECT CAST(lease_until AS CHAR) FROM connectors WHERE connector_id = ?"
+	for range 3 {
+		s.must(db.QueryRowContext(s.ctx, renewed, c.ID()).Scan(&before))
+		for now := before; now == before; {
+			s.must(db.QueryRowContext(s.ctx, renewed, c.ID()).Scan(&now))
+			s.pause()
+		}
+	}
+}
+
+// pause is the interval of polling.
+func (s *scene) pause() {
+	s.t.Helper()
+	select {
+	case <-s.ctx.Done():
+		s.t.Fatal(context.Cause(s.ctx))
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// waitDetail waits until a connector says something of the session.
+func (s *scene) waitDetail(c *rigConnector, text string) {
+	s.t.Helper()
+	for !strings.Contains(s.mine(c).Detail, text) {
+		s.pause()
+	}
+}
+
+// waitOwner waits until the session's owner row is as a condition says.
+func (s *scene) waitOwner(condition string) {
+	s.t.Helper()
+	db := s.database()
+	for n := 0; n != 1; s.pause() {
+		s.must(db.QueryRowContext(s.ctx, "SELECT COUNT(*) FROM session_owners WHERE session_id = ? AND "+condition, s.session).Scan(&n))
+	}
+}
+
+// saidOnce checks that a connector has logged a message once for the session.
+func (s *scene) saidOnce(c *rigConnector, message string) {
+	s.t.Helper()
+	n := 0
+	for line := range strings.Lines(c.Logs()) {
+		if strings.Contains(line, message) && strings.Contains(line, fmt.Sprintf("%q", s.session)) {
+			n++
+		}
+	}
+	if n != 1 {
+		s.t.Errorf("connector %s said %q %d times", c.ID(), message, n)
+	}
+}
+
+// endsItself waits until a connector process has ended because of a lost lease.
+func (s *scene) endsItself(c *rigConnector) {
+	s.t.Helper()
+	select {
+	case <-c.Done():
+	case <-s.ctx.Done():
+		s.t.Fatalf("connector %s goes on without its lease", c.ID())
+	}
+	_ = c.Kill9() // it has ended: only so that nobody stops it
+	if logs := c.Logs(); strings.Count(logs, "lease was taken over") != 1 {
+		s.t.Errorf("connector %s doesn't say once why it ended:\n%s", c.ID(), logs)
+	}
+}
+
+// asideFiles are the session files that a data directory has set aside.
+func (s *scene) asideFiles(dataDir string) []string {
+	s.t.Helper()
+	return s.glob(dataDir, "aside", "*.db")
+}
