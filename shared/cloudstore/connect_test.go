@@ -22,6 +22,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"cloudsession/infra/local/faultproxy"
 	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
 )
@@ -192,9 +193,9 @@ func TestConnectionSettings(t *testing.T) {
 	config := tidbtest.Start(t)
 	seen := make(chan string, 100)
 	p := newProxy(t, config)
-	p.watch = func(message []byte) {
-		if strings.Contains(string(message), "SET ") {
-			seen <- string(message)
+	p.watch = func(st faultproxy.Statement) {
+		if strings.Contains(st.Text, "SET ") {
+			seen <- st.Text
 		}
 	}
 	s := open(t, p.config)

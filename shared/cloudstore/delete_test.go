@@ -167,7 +167,7 @@ func TestDeleteInterrupted(t *testing.T) {
 	p := newProxy(t, config)
 	s := open(t, p.config)
 	p.cut("DELETE FROM session_segments", false)
-	p.downAtCut()
+	p.thenDown()
 	if err := s.DeleteSession(t.Context(), "x"); !cloudstore.IsUnavailable(err) {
 		t.Fatalf("delete: %v, want unavailable", err)
 	}

@@ -23,6 +23,9 @@ type Statement struct {
 	Conn   int // 1 for the first connection
 	Kind   Kind
 	Text   string
+	// Message is what the client sent, headers and all: it holds the values of an
+	// Execute. It must not be changed.
+	Message []byte
 }
 
 // Action is what becomes of a statement.
@@ -105,7 +108,7 @@ func (l *link) statements() bool {
 			}
 			continue
 		}
-		if !l.judge(Statement{Conn: l.number, Kind: kind, Text: text}, packet) {
+		if !l.judge(Statement{Conn: l.number, Kind: kind, Text: text, Message: packet}, packet) {
 			return false
 		}
 	}
