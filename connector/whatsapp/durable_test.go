@@ -73,6 +73,24 @@ func TestAcknowledgedOnceDurable(t *testing.T) {
 	w.expectSound(c)
 }
 
+// The application has the message before TiDB: that is as good.
+func TestAcknowledgedOnceDelivered(t *testing.T) {
+	w := newWorld(t)
+	cloud := newCloud()
+	c := w.reopened(cloud.config)
+	id := w.sendText(w.other, w.own.PN(), "precious")
+	<-cloud.asked
+	m := c.awaitMessage("precious")
+	if c.acknowledged(id) {
+		t.Error("acknowledged while nobody else has it")
+	}
+	if err := c.Inbox().MarkDelivered(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitAcknowledged(id)
+	w.expectSound(c)
+}
+
 // A message that is refused for its durability comes again, and waits again although it is in the inbox.
 func TestKnownMessageWaitsToo(t *testing.T) {
 	w := newWorld(t)

@@ -62,52 +62,89 @@ func (s *Session) receive(evt *events.Message) bool {
 // message without its sender key is asked for again (TestLostSenderKeyCostsARetry). App state keys are asked for again
 // when they are missing. Waiting for those would also hold up a safe start, which needs the phone's answers.
 func (s *Session) take(evt *events.Message) error {
-	precious, err := s.store(evt)
-	if err != nil || !precious || s.cfg.Durable == nil {
+	var k kept
+	defer func() {
+		if k.stop != nil {
+			k.stop()
+		}
+	}()
+	err := s.store(evt, &k)
+	if err != nil || !k.precious || s.cfg.Durable == nil {
 		return err
 	}
-	if err := s.cfg.Durable(s.ctx); err != nil {
-		return fmt.Errorf("wait until it is in the cloud: %w", err)
-	}
-	return nil
+	return s.protect(&k)
 }
 
-// store puts what a message event brings into the session file, in one transaction. precious is set when that is gone
-// for good if the message is acknowledged and the file lost.
-func (s *Session) store(evt *events.Message) (precious bool, err error) {
+// kept is what store has put into the session file.
+type kept struct {
+	precious bool            // gone for good if the message is acknowledged and the file lost
+	taken    <-chan struct{} // closed once the application has the message; nil for what isn't for it
+	stop     func()          // ends the watch for that
+}
+
+// protect waits until TiDB or the application has what was stored, whichever is first.
+func (s *Session) protect(k *kept) error {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	if k.taken != nil {
+		go func() {
+			select {
+			case <-k.taken:
+				cancel(errTaken)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	err := s.cfg.Durable(ctx)
+	switch {
+	case err == nil, errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errTaken):
+		return nil
+	default:
+		return fmt.Errorf("wait until it is in the cloud: %w", err)
+	}
+}
+
+var errTaken = errors.New("the application has taken the message")
+
+// store puts what a message event brings into the session file, in one transaction.
+func (s *Session) store(evt *events.Message, k *kept) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			precious, err = true, s.panicked(evt, p)
+			k.precious = true
+			err = s.panicked(evt, p)
 		}
 	}()
 	if s.guard.fault.Load() {
-		return false, errFaulted // a part of this message may not have been stored (W2)
+		return errFaulted // a part of this message may not have been stored (W2)
 	}
 	if s.testMessage != nil {
 		if err := s.testMessage(evt); err != nil {
-			return false, err
+			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
 	if note := evt.RawMessage.GetProtocolMessage().GetHistorySyncNotification(); note != nil && evt.Info.IsFromMe {
-		return true, s.storeHistory(ctx, evt.Info.ID, note)
+		k.precious = true
+		return s.storeHistory(ctx, evt.Info.ID, note)
 	}
 	kind, text, isMessage := classify(evt.Message)
 	if !isMessage {
-		return false, nil
+		return nil
 	}
 	m := s.record(ctx, &evt.Info)
 	m.Kind, m.Text = kind, text
 	if kind != "text" {
 		if m.Payload, err = proto.Marshal(evt.Message); err != nil {
-			return false, fmt.Errorf("marshal message: %w", err)
+			return fmt.Errorf("marshal message: %w", err)
 		}
 		if len(m.Payload) > maxPayload {
 			m.Payload = nil
 		}
 	}
-	return true, s.add(ctx, m)
+	k.precious = true
+	k.taken, k.stop = s.inbox.AwaitDelivery(m) // before it is added, or the delivery may come first
+	return s.add(ctx, m)
 }
 
 func (s *Session) add(ctx context.Context, m inbox.Message) error {

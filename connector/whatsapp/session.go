@@ -50,8 +50,8 @@ type Config struct {
 	// Durable, when set, is asked before a message that was stored is acknowledged (A1). nil says that what the file
 	// holds by now would survive the loss of this machine, or that waiting for it is of no use. An error says that
 	// the session is somebody else's or is ending: the message is not acknowledged, and comes again. ctx ends when the
-	// session stops; while Durable waits, nothing else that the service sends is handled, so it has to bound its wait.
-	// Without it a message is acknowledged once it is in the session file.
+	// session stops or the application has the message. While Durable waits, nothing else that the service sends is
+	// handled, so it has to bound its wait. Without it a message is acknowledged once it is in the session file.
 	Durable func(ctx context.Context) error
 	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty. whatsmeow keeps
 	// it for the whole process: the first session's counts.
