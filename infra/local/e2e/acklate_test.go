@@ -185,11 +185,11 @@ func TestMessagesWhileTheDatabaseIsAway(t *testing.T) {
 	if lost, back := strings.Count(c.Logs(), "session is unprotected"), strings.Count(c.Logs(), "session is protected again"); lost != 1 || back != 1 {
 		t.Errorf("logged %d times that the session is unprotected, %d times that it is not", lost, back)
 	}
-	s.must(c.Kill9())
-	s.must(os.RemoveAll(c.DataDir())) // everything is in TiDB
-	fresh := s.connector("fresh")
-	s.restore()
-	s.inboxHasAll(fresh)
-	s.talk(fresh)
-	s.nothingLost(fresh)
+	s.must(c.Stop(15 * time.Second))
+	elsewhere := s.connector("elsewhere")
+	_, err := elsewhere.Open(s.ctx, s.session)
+	s.must(err)
+	s.inboxHasAll(elsewhere)
+	s.talk(elsewhere)
+	s.nothingLost(elsewhere)
 }
