@@ -2,10 +2,12 @@ package baileys
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.mau.fi/libsignal/ecc"
 	"go.mau.fi/whatsmeow/proto/waAdv"
@@ -28,8 +30,9 @@ type folderCreds struct {
 func (f *Folder) readCreds(data []byte, p *problems) {
 	var c folderCreds
 	if err := decode(data, &c); err != nil {
-		if bad, _ := errors.AsType[*fieldError](err); bad != nil && bad.field == "" {
-			err = &fieldError{badMember(data), bad.text}
+		if bad, ok := errors.AsType[*fieldError](err); ok {
+			field := strings.TrimPrefix(bad.field, "credsIn.") // the embedded struct's name
+			err = &fieldError{cmp.Or(field, badMember(data)), bad.text}
 		}
 		p.addError(credsFile, err)
 		return
