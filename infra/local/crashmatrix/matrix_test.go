@@ -251,9 +251,9 @@ func TestMatrix(t *testing.T) {
 	if t.Failed() {
 		t.Fatal("the operations don't work without faults")
 	}
-	var all []matrixCase
+	var all [][]matrixCase
 	for i, op := range operations {
-		all = append(all, cases(op, steps[i])...)
+		all = append(all, cases(op, steps[i]))
 		t.Logf("%s: %d statements: %v", op.name, len(steps[i]), steps[i])
 	}
 	chosen := choose(all)
@@ -269,7 +269,7 @@ func TestMatrix(t *testing.T) {
 			}
 		})
 	})
-	t.Logf("%d of %d cases ran, the statement was not reached in %d", len(chosen), len(all), missed.Load())
+	t.Logf("%d of %d cases ran, the statement was not reached in %d", len(chosen), len(slices.Concat(all...)), missed.Load())
 	if int(missed.Load()) > len(chosen)/10 {
 		t.Error("too many statements were not reached: the operations are not repeatable")
 	}
@@ -294,14 +294,28 @@ func cases(op operation, steps []step) []matrixCase {
 // inTest is how many cases an ordinary run has time for.
 const inTest = 60
 
-// choose picks some cases by the seed, or all of them.
-func choose(all []matrixCase) []matrixCase {
+// choose picks cases by the seed, of one operation after the other, or all.
+func choose(all [][]matrixCase) []matrixCase {
 	if os.Getenv("CRASHMATRIX") == "all" {
-		return all
+		return slices.Concat(all...)
 	}
 	random := rand.New(rand.NewPCG(seed(), 0))
-	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all[:min(len(all), inTest)]
+	for _, of := range all {
+		random.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+	}
+	var chosen []matrixCase
+	for i := 0; len(chosen) < inTest; i++ {
+		before := len(chosen)
+		for _, of := range all {
+			if i < len(of) {
+				chosen = append(chosen, of[i])
+			}
+		}
+		if len(chosen) == before {
+			break
+		}
+	}
+	return chosen
 }
 
 // pool runs scenes in a few worlds at once.
