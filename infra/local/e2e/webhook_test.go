@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,4 +199,49 @@ func TestSendKeyOverFailover(t *testing.T) {
 		t.Errorf("the peer sees the message %d times", shown)
 	}
 	s.nothingLost(fresh)
+}
+
+// A2: a connector has acknowledged messages while TiDB was out of its reach, hangs, and loses the session. Nobody else
+// has those messages: they are delivered from its file, which is never used as a session again, after its restart.
+func TestWebhookOfWhatOnlyALostFileHolds(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	link, env := s.databaseLink()
+	env = append(env, app.Env()...)
+	old := s.paired("old", env...)
+	s.must(app.WaitTexts(s.ctx, s.writes(s.peer, "peer", 1, 1)...))
+	s.waitPushed(old)
+	app.Answer(http.StatusServiceUnavailable)
+	link.cut()
+	only := s.writes(s.peer, "peer", 2, 4)
+	_, err := old.WaitText(s.ctx, s.session, only[len(only)-1])
+	s.must(err)
+	s.waitAcknowledged()
+	s.must(old.Freeze())
+
+	fresh := s.connector("fresh", app.Env()...)
+	s.restore()
+	s.must(fresh.WaitState(s.ctx, s.session, "connected", "restored safely"))
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, s.writes(s.peer, "later", 1, 1)...))
+	s.must(fresh.Messages(s.ctx, s.session, 0, false, func(m control.Message) error {
+		if slices.Contains(only, m.Text) {
+			t.Errorf("the new owner has %s, so this test shows nothing", m.ID)
+		}
+		return nil
+	}))
+	link.mend()
+	s.must(old.Thaw())
+	<-old.Done()
+	_ = old.Kill9() // it has ended by itself, not cleanly, and is not to be stopped any more
+	const setAside = "delivering messages that only the file of an ended term holds"
+	for _, m := range app.Messages() {
+		if slices.Contains(only, m.Text) && !strings.Contains(old.Logs(), setAside) {
+			t.Errorf("%s was delivered from a file in use by a connector that had lost the session", m.ID)
+		}
+	}
+	s.connectorIn(old.ID(), old.DataDir(), env...)
+	s.must(app.WaitTexts(s.ctx, only...))
+	s.inOrder(app, "peer")
+	s.talk(fresh)
 }
