@@ -23,8 +23,10 @@ type restorePoint struct {
 }
 
 // prune deletes what lies before the oldest restore point to keep (L2). It does nothing until the
-// job's own term has a complete base.
+// job's own term has a complete base. One at a time: another one's boundary must not go meanwhile.
 func (r *Replicator) prune(ctx context.Context, job pruneJob) (int64, error) {
+	r.pruning.Lock()
+	defer r.pruning.Unlock()
 	points, err := r.restorePoints(ctx, job)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,94 @@
+package replicate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/connector/watest"
+	"cloudsession/connector/whatsapp"
+)
+
+// BenchmarkReceive: messages from a phone to a linked session, whatsmeow, simulated service and all on these cores,
+// each acknowledged once a store that answers in 5 ms has it (A1). One op is one message; without=true is the same with
+// messages acknowledged once they are in the session file.
+func BenchmarkReceive(b *testing.B) {
+	for _, sessions := range []int{1, 20} {
+		for _, without := range []bool{false, true} {
+			b.Run(fmt.Sprintf("sessions=%d/without=%v", sessions, without), func(b *testing.B) {
+				g := newRig(b, slowMemory{newMemory()}, defaults)
+				service := new(watest.Service)
+				addr, err := service.Listen("127.0.0.1:0")
+				g.must(err)
+				b.Cleanup(func() { g.must(service.Close()) })
+				endpoint := whatsapp.Endpoint{Addr: addr.String(), RootKey: service.RootKey()}
+				all := make([]*receiver, sessions)
+				for i := range all {
+					all[i] = g.receiver(service, endpoint, i, without)
+				}
+				b.ResetTimer()
+				var senders sync.WaitGroup
+				for i, r := range all {
+					senders.Go(func() {
+						for n := i; n < b.N; n += sessions {
+							_, err := r.peer.SendText(b.Context(), r.owner.PN(), fmt.Sprint("message ", n))
+							g.must(err)
+						}
+					})
+				}
+				senders.Wait()
+				for _, r := range all {
+					for service.Device(r.device).Queued > 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
+	}
+}
+
+// receiver is a linked session that receives, and the phone that writes to it.
+type receiver struct {
+	owner, peer *watest.Phone
+	device      types.JID
+}
+
+func (g *rig) receiver(service *watest.Service, endpoint whatsapp.Endpoint, n int, without bool) *receiver {
+	g.Helper()
+	owner, err := service.NewPhone(fmt.Sprintf("62811000%04d", n), "Owner")
+	g.must(err)
+	peer, err := service.NewPhone(fmt.Sprintf("62812000%04d", n), "Peer")
+	g.must(err)
+	l := g.newSession(fmt.Sprint("bench", n))
+	config := whatsapp.Config{SessionID: l.id, File: l.file, Endpoint: endpoint, Log: slog.New(slog.DiscardHandler)}
+	if !without {
+		config.Durable = func(ctx context.Context) error { return l.repl.WaitDurable(ctx) }
+	}
+	wa, err := whatsapp.Open(g.limit(), config)
+	g.must(err)
+	g.Cleanup(func() { g.must(wa.Stop(context.Background())) })
+	l.attach(Term{Start: StartNew})
+	events, err := wa.Pair(g.limit(), whatsapp.PairRequest{})
+	g.must(err)
+	for e := range events {
+		if e.Kind == whatsapp.PairQR {
+			_, err := owner.ScanQR(g.limit(), e.Text)
+			g.must(err)
+		}
+	}
+	l.flush()
+	r := &receiver{owner, peer, owner.Devices()[0]}
+	// The session between the two is opened before anything is measured.
+	_, err = peer.SendText(g.limit(), owner.PN(), "hello")
+	g.must(err)
+	for service.Device(r.device).Queued > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return r
+}
