@@ -42,6 +42,7 @@ var measures = []measure{
 	{"bytes", bytesPerChange},
 	{"push", pushLatency},
 	{"wait", acknowledged},
+	{"receive", received},
 	{"restore", restoreTime},
 	{"coldstart", coldStart},
 	{"handoff", handoffGap},

@@ -81,6 +81,27 @@ func acknowledged(ctx context.Context, progress io.Writer) ([]row, error) {
 	}}, nil
 }
 
+func received(ctx context.Context, progress io.Writer) ([]row, error) {
+	r, err := goBench(ctx, progress, "./connector/replicate", "^BenchmarkReceive$", "1000x")
+	if err != nil {
+		return nil, err
+	}
+	var rates [4]float64
+	var errs [4]error
+	for i, name := range []string{"sessions=1/without=false", "sessions=20/without=false", "sessions=1/without=true", "sessions=20/without=true"} {
+		rates[i], errs[i] = r.need("Receive/"+name, "messages/s")
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return []row{{
+		"incoming messages per second with A1 on, one session / 20 sessions",
+		fmt.Sprintf("%.0f / %.0f (acknowledged on local durability: %.0f / %.0f)", rates[0], rates[1], rates[2], rates[3]),
+		"≥ 100 / ≥ 1,000, TiDB answering in 5 ms",
+		"1,000 texts from a phone to a whatsmeow client, from the phone's encryption to the acknowledgement; the phones and the simulated service run on the same cores; a store that answers in 5 ms",
+	}}, nil
+}
+
 func restoreTime(ctx context.Context, progress io.Writer) ([]row, error) {
 	r, err := goBench(ctx, progress, "./connector/replicate", "^BenchmarkRestore$", "10x")
 	if err != nil {
