@@ -62,6 +62,11 @@ func (h *Harness) perform(a Action) (done bool, err error) {
 		pause(h.ctx, a.For)
 		m.ends.stop()
 		return true, nil
+	case AppAway:
+		h.app.away.Add(1)
+		pause(h.ctx, a.For)
+		h.app.away.Add(-1)
+		return true, nil
 	case QueueOdd:
 		h.queueOdd(a)
 		return true, nil
@@ -104,8 +109,11 @@ func (h *Harness) performOnLine(a Action, m *machine, l *line) (done bool, err e
 	case Duplicate:
 		return h.duplicate(session)
 	case Unlink:
+		// The service first: a message that the application is told of afterwards
+		// may have come in before.
+		err := l.owner.Unlink(h.ctx, device)
 		l.unlink()
-		return true, l.owner.Unlink(h.ctx, device)
+		return true, err
 	case CloseOpen:
 		return h.closeAndOpen(a, session)
 	default:

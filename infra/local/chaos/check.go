@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"cloudsession/connector/control"
 	"cloudsession/connector/watest"
 	"cloudsession/shared/cloudstore"
 )
@@ -96,6 +97,46 @@ func (h *Harness) checkDelivery() error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// checkInboxes is I2 on the connectors' side: what an inbox lists, it lists once.
+func (h *Harness) checkInboxes() error {
+	for _, l := range h.lines {
+		if !l.isLinked() {
+			continue
+		}
+		for _, m := range h.machines {
+			if s, ok := m.session(l.name()); !ok || s.Epoch == 0 {
+				continue
+			}
+			if err := h.checkInbox(m, l.name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Harness) checkInbox(m *machine, session string) error {
+	ctx, cancel := context.WithTimeout(h.ctx, 20*time.Second)
+	defer cancel()
+	listed, texts := map[string]bool{}, map[string]string{}
+	twice := ""
+	err := m.client.Messages(ctx, session, 0, false, func(m control.Message) error {
+		key := m.Chat + " " + m.Sender + " " + m.ID
+		if before, ok := texts[m.Text]; listed[key] || ok && m.Text != "" {
+			twice = m.ID + " " + before
+		}
+		listed[key], texts[m.Text] = true, m.ID
+		return nil
+	})
+	if twice != "" {
+		return h.violation("I2", session, "the inbox lists message %s twice", twice)
+	}
+	if err != nil {
+		return fmt.Errorf("list messages of %s: %w", session, err)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ type Harness struct {
 	machines []*machine
 	lines    []*line
 	group    types.JID
+	app      *application
 	watch    watcher
 	logs     logScanner
 
@@ -163,6 +164,9 @@ func (h *Harness) set() (err error) {
 		return fmt.Errorf("open the database: %w", err)
 	}
 	if h.keys, err = envelope.NewKeyring(h.rig.Stack.SessionSecret()); err != nil {
+		return err
+	}
+	if err := h.startApplication(); err != nil {
 		return err
 	}
 	for i := range h.opt.Machines {

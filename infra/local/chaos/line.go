@@ -27,10 +27,10 @@ type line struct {
 	linked     context.Context // ends when the phone unlinks the device
 	unlink     context.CancelFunc
 	generation int
-	cursor     int64
-	seen       map[string]bool // chat, sender and id of what the application was shown
-	outbox     []*letter       // what the application has to send
-	sent       []*letter       // acknowledged
+	seen       map[string]bool      // keys of what the application was shown
+	devices    map[string]types.JID // by session, those before too
+	outbox     []*letter            // what the application has to send
+	sent       []*letter            // acknowledged
 	counter    int
 }
 
@@ -44,7 +44,7 @@ type letter struct {
 }
 
 func (h *Harness) newLine(n int) (*line, error) {
-	l := &line{h: h, number: n}
+	l := &line{h: h, number: n, seen: map[string]bool{}, devices: map[string]types.JID{}}
 	var err error
 	if l.owner, err = h.rig.WhatsApp.NewPhone(fmt.Sprintf("62811%04d01", n), fmt.Sprintf("owner %d", n)); err != nil {
 		return nil, err
@@ -82,11 +82,8 @@ func (l *line) pair(ctx context.Context, m *machine) error {
 			l.device = d
 		}
 	}
-	l.session, l.cursor, l.seen, l.outbox = id, 0, map[string]bool{}, nil
+	l.session, l.outbox, l.devices[id] = id, nil, l.device
 	l.linked, l.unlink = context.WithCancel(l.h.ctx)
-	for _, m := range l.h.machines {
-		l.h.work.Go(func() { l.read(l.linked, m, id) })
-	}
 	l.h.work.Go(func() { l.send(l.linked, id) })
 	return nil
 }
@@ -198,51 +195,4 @@ func (l *line) sendOnce(ctx context.Context, session string, next *letter) bool 
 		return true
 	}
 	return false
-}
-
-// read is the application reading the session's messages at one machine, from
-// where it has read to, whichever machine it read that from.
-func (l *line) read(ctx context.Context, m *machine, session string) {
-	for pause(ctx, 200*time.Millisecond) {
-		if s, ok := m.session(session); !ok || s.Epoch == 0 {
-			continue
-		}
-		l.mu.Lock()
-		after := l.cursor
-		l.mu.Unlock()
-		// However the stream ends, it is opened again.
-		_ = m.client.Messages(ctx, session, after, true, func(msg control.Message) error {
-			l.show(ctx, session, msg)
-			return nil
-		})
-	}
-}
-
-// show is the application showing a message to its user, unless it has the key
-// already: delivery is at least once, and exactly once by chat, sender and id.
-func (l *line) show(ctx context.Context, session string, msg control.Message) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ctx.Err() != nil || l.session != session {
-		return
-	}
-	l.cursor = max(l.cursor, msg.Seq)
-	key := msg.Chat + " " + msg.Sender + " " + msg.ID
-	if l.seen[key] {
-		l.h.count.repeats.Add(1)
-		return
-	}
-	l.seen[key] = true
-	chat, err := types.ParseJID(msg.Chat)
-	if err != nil {
-		l.h.fail(fmt.Errorf("message %s: chat: %w", msg.ID, err))
-		return
-	}
-	sender, err := types.ParseJID(msg.Sender)
-	if err != nil {
-		l.h.fail(fmt.Errorf("message %s: sender: %w", msg.ID, err))
-		return
-	}
-	l.h.count.read.Add(1)
-	l.h.rig.WhatsApp.ReportShown(l.device, sender, chat, msg.ID, msg.Text)
 }

@@ -60,6 +60,7 @@ func (h *Harness) newMachine(i int) (*machine, error) {
 		"AWS_ENDPOINT_URL_SQS=http://"+m.links[linkSQS].Addr(),
 		"GORACE=exitcode=0", // races are looked for in the logs
 	)
+	m.env = append(m.env, h.app.env()...)
 	path := filepath.Join(h.dir, "logs", "connector-"+id+".log")
 	if m.log, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)

@@ -3,10 +3,14 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/connector/watest"
+	"cloudsession/shared/cloudstore"
 )
 
 // quiet ends all faults, waits until the system is whole again, and checks every
@@ -24,7 +28,7 @@ func (h *Harness) quiet() error {
 	h.count.settle = append(h.count.settle, took)
 	h.note("quiet: settled after %.1fs", took.Seconds())
 	for _, check := range []func() error{
-		h.checkAdmissions, h.checkDelivery, h.checkLineages, h.checkState, h.checkCommands, h.checkLogs,
+		h.checkAdmissions, h.checkDelivery, h.checkInboxes, h.checkLineages, h.checkState, h.checkCommands, h.checkLogs,
 	} {
 		if h.ctx.Err() != nil {
 			return context.Cause(h.ctx)
@@ -86,20 +90,41 @@ func (h *Harness) settle() error {
 type lack struct{ invariant, session, what string }
 
 func (h *Harness) unsettled() (*lack, error) {
-	for _, m := range h.machines {
-		if !m.answers() {
-			return &lack{"I7", "", fmt.Sprintf("connector %s does not answer", m.id)}, nil
-		}
+	if lack, err := h.unsettledMachine(); lack != nil || err != nil {
+		return lack, err
 	}
 	for _, l := range h.lines {
 		if m, err := h.unsettledLine(l); m != nil || err != nil {
 			return m, err
 		}
 	}
-	if lost := h.rig.WhatsApp.Lost(); len(lost) > 0 {
+	if lost := h.answerable(h.rig.WhatsApp.Lost()); len(lost) > 0 {
 		return &lack{"I2", h.sessionOf(lost[0].From), describeLost("phone", lost)}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
+}
+
+func (h *Harness) unsettledMachine() (*lack, error) {
+	rows, err := h.store.Connectors(h.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read connectors: %w", err)
+	}
+	for _, m := range h.machines {
+		if !m.answers() {
+			return &lack{"I7", "", fmt.Sprintf("connector %s does not answer", m.id)}, nil
+		}
+		if !slices.ContainsFunc(rows, func(c cloudstore.Connector) bool { return c.ID == m.id && c.Live && !c.Draining }) {
+			return &lack{"I7", "", fmt.Sprintf("connector %s has no lease", m.id)}, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
+}
+
+// answerable leaves out what nobody can be asked for any more: messages whose
+// sender's device was unlinked before the receiver, after a safe start, could
+// ask for them again.
+func (h *Harness) answerable(lost []watest.Copy) []watest.Copy {
+	return slices.DeleteFunc(lost, func(c watest.Copy) bool { return !h.rig.WhatsApp.Device(c.From).Linked })
 }
 
 func (h *Harness) unsettledLine(l *line) (*lack, error) {
@@ -134,7 +159,7 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 	case waiting > 0:
 		return &lack{"I2", session, fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
 	}
-	if lost := h.rig.WhatsApp.LostBy(device); len(lost) > 0 {
+	if lost := h.answerable(h.rig.WhatsApp.LostBy(device)); len(lost) > 0 {
 		return &lack{"I2", session, describeLost("application", lost)}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong

@@ -37,6 +37,7 @@ const (
 	Delete    Kind = "DELETE, sync"        // of a session's cloud copy; synced again after For
 	Unlink    Kind = "unlinked by phone"   // a fresh session is paired at the next quiet moment
 	Drain     Kind = "connector drain"     // of a machine
+	AppAway   Kind = "application away"    // it answers deliveries with 503 for For
 	CloseOpen Kind = "close, open"         // of a session, by its operator; opened again after For
 )
 
@@ -137,6 +138,7 @@ var choices = []choice{
 	{Unlink, 1, 0, 0},
 	{CloseOpen, 2, 0.5, 3},
 	{Drain, 2, 3, 8},
+	{AppAway, 2, 1, 8},
 }
 
 // Generate makes the schedule of a seed for so many machines and sessions.

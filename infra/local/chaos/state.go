@@ -157,7 +157,7 @@ func (m *machine) sessionFile(session string) (string, error) {
 			SessionID string `json:"session_id"`
 			File      string `json:"file"`
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // our own folder
+		b, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("read current session file: %w", err)
 		}
