@@ -86,6 +86,7 @@ type scene struct {
 	ctx         context.Context
 	session     string
 	owner, peer *watest.Phone
+	number      int64 // of the scene
 	n           int
 	schema      string // a database of its own; "" for the one that the API serves
 }
@@ -95,7 +96,7 @@ func newScene(t *testing.T) *scene {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	n := world.next.Add(1)
-	s := &scene{t: t, ctx: ctx, session: fmt.Sprintf("%s %d", t.Name(), n)}
+	s := &scene{t: t, ctx: ctx, number: n, session: fmt.Sprintf("%s %d", t.Name(), n)}
 	s.owner, s.peer = s.phone(n, 1), s.phone(n, 2)
 	t.Cleanup(s.retire) // after the connectors, whose cleanups come later and so run first
 	return s
@@ -119,7 +120,7 @@ func (s *scene) must(err error) {
 func (s *scene) connector(name string, env ...string) *rig.Connector {
 	s.t.Helper()
 	s.n++
-	id := fmt.Sprintf("%s-%d-%d", name, world.next.Load(), s.n)
+	id := fmt.Sprintf("%s-%d-%d", name, s.number, s.n)
 	return s.connectorIn(id, filepath.Join(world.dir, id), env...)
 }
 

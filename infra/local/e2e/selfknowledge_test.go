@@ -316,8 +316,7 @@ func (s *scene) storeConfig() cloudstore.Config {
 // variables that lead the connector over it.
 func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
 	s.t.Helper()
-	cfg := world.Stack.StoreConfig()
-	p, err := faultproxy.Start(net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	p, err := faultproxy.Start(hostPort(world.Stack.StoreConfig()))
 	s.must(err)
 	s.t.Cleanup(func() {
 		if err := p.Close(); err != nil {
@@ -327,6 +326,10 @@ func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
 	host, port, err := net.SplitHostPort(p.Addr())
 	s.must(err)
 	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port}
+}
+
+func hostPort(cfg cloudstore.Config) string {
+	return net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))
 }
 
 // refuseLogins cuts the session's socket and refuses its logins until the rule

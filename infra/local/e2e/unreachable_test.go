@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/oklog/ulid/v2"
+
+	"cloudsession/infra/local/faultproxy"
+	"cloudsession/shared/command"
+)
+
+// However the link to TiDB fails, a live session sends and receives, and comes
+// back by itself when its own socket drops meanwhile; afterwards everything
+// drains and the API shows a newer time of the last sync.
+func TestDatabaseLinkFails(t *testing.T) {
+	for name, fault := range map[string]faultproxy.Fault{
+		"cut":                   {Cut: true},
+		"half open":             {Swallow: faultproxy.Both},
+		"answers lost":          {Swallow: faultproxy.Answers},
+		"dies in mid statement": {CutAfter: 700},
+		"late":                  {Hold: faultproxy.Both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // nobody dies: nobody looks for another's sessions
+			s := newScene(t)
+			db, env := s.faultyDatabase()
+			c := s.paired("c", env...)
+			s.talk(c)
+			s.waitPushed(c)
+			before := s.lastSynced()
+			db.Set(fault)
+			s.talk(c)
+			device := s.device()
+			logins := world.WhatsApp.Device(device).Logins
+			world.WhatsApp.Faults().Cut(&device)
+			s.must(world.WhatsApp.Wait(s.ctx, func() bool { return world.WhatsApp.Device(device).Logins > logins }))
+			s.talk(c)
+			if mine := s.mine(c); !mine.Pending {
+				t.Errorf("%+v: want changes waiting", mine)
+			}
+			db.Set(faultproxy.Fault{})
+			s.waitPushed(c)
+			for !s.lastSynced().After(before) {
+				s.pause()
+			}
+			s.talk(c)
+			s.waitPushed(c)
+			s.nothingLost(c)
+			s.whole(c)
+		})
+	}
+}
+
+// A slow link delays the copy, not the session.
+func TestSlowDatabaseLink(t *testing.T) {
+	s := newScene(t)
+	db, env := s.faultyDatabase()
+	c := s.paired("c", env...)
+	db.Set(faultproxy.Fault{Latency: 150 * time.Millisecond, Jitter: 100 * time.Millisecond, BytesPerSecond: 64 << 10})
+	for range 3 {
+		s.talk(c)
+	}
+	s.waitPushed(c)
+	db.Set(faultproxy.Fault{})
+	s.nothingLost(c)
+	s.whole(c)
+}
+
+// The database's engine is killed and started again: the same.
+func TestDatabaseKilled(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	before, epoch := s.lastSynced(), s.mine(c).Epoch
+	s.must(world.Stack.KillDatabase())
+	s.talk(c)
+	s.must(world.Stack.StartDatabase(s.ctx))
+	s.talk(c)
+	s.waitPushed(c)
+	for !s.lastSynced().After(before) {
+		s.pause()
+	}
+	if mine := s.mine(c); mine.Epoch != epoch {
+		t.Errorf("at epoch %d after the crash of the database, was %d", mine.Epoch, epoch)
+	}
+	s.nothingLost(c)
+	s.whole(c)
+}
+
+// The queue goes away and comes back, and is deleted under the connector:
+// commands come by the heartbeat meanwhile, and by the queue again afterwards.
+func TestQueueComesBack(t *testing.T) {
+	s := newScene(t)
+	p, err := faultproxy.Start(strings.TrimPrefix(world.Stack.SQSEndpoint(), "http://"))
+	s.must(err)
+	t.Cleanup(func() { _ = p.Close() })
+	c := s.paired("c", "AWS_ENDPOINT_URL_SQS=http://"+p.Addr())
+	client := sqs.New(sqs.Options{
+		Region: "local", BaseEndpoint: aws.String(world.Stack.SQSEndpoint()),
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	s.queueWorks(client, c)
+
+	p.Set(faultproxy.Fault{Cut: true})
+	s.waitLog(c, "commands come by the heartbeat only")
+	s.call(http.StatusOK, http.MethodPost, "/sync")
+	p.Set(faultproxy.Fault{})
+	s.queueWorks(client, c)
+
+	_, err = client.DeleteQueue(s.ctx, &sqs.DeleteQueueInput{QueueUrl: s.queueURL(client, c)})
+	s.must(err)
+	s.call(http.StatusOK, http.MethodPost, "/sync")
+	s.queueWorks(client, c)
+	s.talk(c)
+	s.nothingLost(c)
+}
+
+// A queue that could not be announced when it was made is announced later.
+func TestQueueAnnouncedLater(t *testing.T) {
+	s := newScene(t)
+	cfg := world.Stack.StoreConfig()
+	var refused atomic.Int32
+	p, err := faultproxy.StartMySQL(hostPort(cfg), func(st faultproxy.Statement) faultproxy.Verdict {
+		if strings.HasPrefix(st.Text, "UPDATE connectors SET queue_url") && refused.Add(1) <= 2 {
+			return faultproxy.Verdict{Action: faultproxy.FailBefore}
+		}
+		return faultproxy.Verdict{}
+	})
+	s.must(err)
+	t.Cleanup(func() { _ = p.Close() })
+	host, port, _ := strings.Cut(p.Addr(), ":")
+	c := s.paired("c", "TIDB_HOST="+host, "TIDB_PORT="+port)
+	for url := ""; url == ""; s.pause() {
+		s.must(s.database().QueryRowContext(s.ctx, "SELECT queue_url FROM connectors WHERE connector_id = ?", c.ID()).Scan(&url))
+	}
+	if n := refused.Load(); n < 3 {
+		t.Errorf("announced %d times", n)
+	}
+}
+
+// queueWorks waits until the connector's queue is there, and takes a message
+// from it, which nothing but the queue could bring.
+func (s *scene) queueWorks(client *sqs.Client, c *rigConnector) {
+	s.t.Helper()
+	url := s.queueURL(client, c)
+	body, err := command.Message{V: command.Version, CommandID: ulid.Make().String(), SessionID: s.session, Kind: command.KindSync}.Encode()
+	s.must(err)
+	_, err = client.SendMessage(s.ctx, &sqs.SendMessageInput{
+		QueueUrl: url, MessageBody: aws.String(string(body)),
+		MessageGroupId: aws.String("group"), MessageDeduplicationId: aws.String(ulid.Make().String()),
+	})
+	s.must(err)
+	s.emptyQueue(client, *url)
+}
+
+func (s *scene) queueURL(client *sqs.Client, c *rigConnector) *string {
+	s.t.Helper()
+	for {
+		found, err := client.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(command.QueueName("cloudsession", c.ID()))})
+		if err == nil {
+			return found.QueueUrl
+		}
+		s.pause()
+	}
+}
+
+// lastSynced is the time that the API shows.
+func (s *scene) lastSynced() time.Time {
+	s.t.Helper()
+	var status struct{ LastSynced time.Time }
+	s.must(json.Unmarshal([]byte(s.call(http.StatusOK, http.MethodGet, "/status")), &status))
+	return status.LastSynced
+}
+
+// whole checks that the session's copy in the cloud verifies.
+func (s *scene) whole(c *rigConnector) {
+	s.t.Helper()
+	if out, err := c.Command(s.ctx, "inspect", "verify", s.session).CombinedOutput(); err != nil {
+		s.t.Errorf("inspect verify: %v\n%s", err, out)
+	}
+}
