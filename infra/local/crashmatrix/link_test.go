@@ -32,6 +32,11 @@ func (s step) String() string {
 	return name
 }
 
+// reads tells whether the statement changes nothing.
+func (s step) reads() bool {
+	return strings.HasPrefix(s.digest, "SELECT") || strings.HasPrefix(s.digest, "START")
+}
+
 // mode is what becomes of a statement.
 type mode string
 

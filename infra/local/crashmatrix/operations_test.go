@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -224,14 +225,15 @@ func (s *scene) waitQueue(c *connector) {
 	})
 }
 
-// tellOnce sends the session a text and waits until its inbox has it.
+// tellOnce sends the session a text and waits until its inbox has it. When the
+// operation is repeated that has happened.
 func (s *scene) tellOnce(ctx context.Context, text string) error {
-	if !s.toldAlready[text] {
-		s.toldAlready[text] = true
-		s.told = append(s.told, text)
-		if _, err := s.other.SendText(ctx, s.own.LID(), text); err != nil {
-			return err
-		}
+	if slices.Contains(s.told, text) {
+		return nil
+	}
+	s.told = append(s.told, text)
+	if _, err := s.other.SendText(ctx, s.own.LID(), text); err != nil {
+		return err
 	}
 	for !s.first.has(text) {
 		select {

@@ -97,12 +97,11 @@ type scene struct {
 	acked rows              // what a connector called durable
 	epoch uint64            // highest seen
 
-	reported    map[string]bool // ids of messages that the service knows to be shown
-	toldAlready map[string]bool
-	fillFirst   bool              // the session is large
-	function    *cloudstore.Store // a function's, through the link
-	target      *connector        // the one that a handover is for
-	asked       string            // command id
+	reported  map[string]bool   // ids of messages that the service knows to be shown
+	fillFirst bool              // the session is large
+	function  *cloudstore.Store // a function's, through the link
+	target    *connector        // the one that a handover is for
+	asked     string            // command id
 }
 
 func newScene(t testing.TB, w *world) *scene {
@@ -110,7 +109,7 @@ func newScene(t testing.TB, w *world) *scene {
 	w.clear(t)
 	w.scenes++
 	b := &logBuffer{}
-	s := &scene{t: t, w: w, id: fmt.Sprintf("sesi ☕ %d", w.scenes), log: logger(b), whatsapp: &watest.Service{}, said: map[string]string{}, patience: patience, reported: map[string]bool{}, toldAlready: map[string]bool{}}
+	s := &scene{t: t, w: w, id: fmt.Sprintf("sesi ☕ %d", w.scenes), log: logger(b), whatsapp: &watest.Service{}, said: map[string]string{}, patience: patience, reported: map[string]bool{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", b)
