@@ -50,7 +50,10 @@ func (m *Manager) openQueue(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return url, m.opt.Lease.Announce(ctx, url)
+	if err := m.opt.Lease.Announce(ctx, url); err != nil {
+		return "", err // and again: nobody sends to a queue that isn't in TiDB
+	}
+	return url, nil
 }
 
 // knock starts the command a message names and deletes the message: should this
@@ -144,6 +147,8 @@ func (m *Manager) execute(ctx context.Context, c cloudstore.Command) error {
 		return m.Sync(ctx, c.SessionID)
 	case cloudstore.CommandRestore:
 		return m.restoreCommand(ctx, c)
+	case cloudstore.CommandRekey:
+		return m.rekeyCommand(ctx, c)
 	default:
 		return fmt.Errorf("this connector doesn't know commands of kind %q", c.Kind)
 	}

@@ -26,6 +26,8 @@ type openRequest struct {
 	create bool
 	// byCommand: a person asked for it by name.
 	byCommand bool
+	// anyWanted: also a session that is to stay closed.
+	anyWanted bool
 	// again: the session is open here and gets its first backup after a DELETE.
 	again bool
 }
@@ -237,7 +239,7 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 	req := cloudstore.TakeRequest{
 		SessionID: s.id, ConnectorID: m.opt.Lease.ConnectorID(), Incarnation: m.opt.Lease.Incarnation(),
 		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create || r.again,
-		AnyWanted: r.byCommand || r.create || r.again, ByCommand: r.byCommand || r.create,
+		AnyWanted: r.byCommand || r.create || r.again || r.anyWanted, ByCommand: r.byCommand || r.create,
 		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) {
 			p.parent = parent.Owner
 			return m.judge(p, parent, r)

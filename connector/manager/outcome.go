@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"cloudsession/connector/rekey"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -34,6 +35,8 @@ var outcomes = []struct {
 	{whatsapp.ErrOutdated, "outdated", "the service accepts only newer connectors"},
 	{sessionlog.ErrWrongSecret, "wrong_secret", "sealed with another secret"},
 	{envelope.ErrUnknownKey, "wrong_secret", "sealed with another secret"},
+	{rekey.ErrOtherSecret, "wrong_secret", "the connector's SESSION_ENCRYPTION_SECRET is not the one to rekey to"},
+	{rekey.ErrNoSecret, "wrong_secret", "none of the connector's secrets opens it"},
 	{sessionlog.ErrMissing, "damaged", "the log in the cloud has a gap"},
 	{sessionlog.ErrReordered, "damaged", "the log in the cloud is out of order"},
 	{sessionlog.ErrRepeated, "damaged", "the log in the cloud repeats a row"},

@@ -125,7 +125,8 @@ type Replicator struct {
 	closed   bool
 	sessions map[string]*Session // running, by session id
 
-	house housekeeping
+	house   housekeeping
+	pruning sync.Mutex // held while a session's restore points are looked up and pruned
 }
 
 // New returns a running Replicator. Close ends it.

@@ -23,13 +23,16 @@ const (
 const (
 	CommandSync    = "sync"
 	CommandRestore = "restore"
+	// CommandRekey has a session sealed anew under the current secret. The API
+	// does not make such commands.
+	CommandRekey = "rekey"
 )
 
 // Command is a row of commands.
 type Command struct {
 	ID          string // ULID
 	SessionID   string
-	Kind        string // CommandSync or CommandRestore
+	Kind        string // CommandSync, CommandRestore or CommandRekey
 	Args        json.RawMessage
 	State       string
 	Attempt     int
@@ -186,7 +189,7 @@ func checkCommand(c *Command) error {
 	switch {
 	case len(c.ID) != 26:
 		return fmt.Errorf("%w: command id of %d bytes, want a ULID", ErrBadInput, len(c.ID))
-	case c.Kind != CommandSync && c.Kind != CommandRestore:
+	case c.Kind != CommandSync && c.Kind != CommandRestore && c.Kind != CommandRekey:
 		return fmt.Errorf("%w: command kind %q", ErrBadInput, c.Kind)
 	case !json.Valid(c.Args):
 		return fmt.Errorf("%w: arguments are not JSON", ErrBadInput)

@@ -221,6 +221,23 @@ func Tag(data []byte) ([32]byte, error) {
 	return [32]byte(data[len(data)-tagSize:]), nil
 }
 
+// KeyHeader is how many bytes of an envelope say which key sealed it.
+const KeyHeader = offSalt
+
+// SealedByCurrent reports whether the header of an envelope, its first KeyHeader
+// bytes or more, names the current secret and the session. Like every key id it
+// is a hint: what it says is believed only after opening.
+func (k *Keyring) SealedByCurrent(sessionID string, header []byte) bool {
+	if len(header) < KeyHeader || string(header[:len(magic)]) != magic {
+		return false
+	}
+	return [4]byte(header[offKeyID:offSalt]) == k.CurrentKeyID(sessionID)
+}
+
+// CurrentKeyID returns the key id of what the keyring seals for a session now.
+// It stands in the clear in every envelope.
+func (k *Keyring) CurrentKeyID(sessionID string) [4]byte { return k.secrets[0].keyID(sessionID) }
+
 // SaltOf returns an envelope's salt without checking it.
 func SaltOf(data []byte) (Salt, error) {
 	if err := checkShape(data); err != nil {
