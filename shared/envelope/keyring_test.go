@@ -170,3 +170,36 @@ func BenchmarkSeal1kB(b *testing.B) {
 		}
 	}
 }
+
+// What an envelope's header says of its key is readable without opening it.
+func TestSealedByCurrent(t *testing.T) {
+	old, both := newTestKeyring(t, testSecret), newTestKeyring(t, otherSecret, testSecret)
+	pos := CredentialsPosition("personal")
+	data, _, err := old.Seal(KindCredentials, false, pos, NewSalt(), []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _, err := both.Seal(KindCredentials, false, pos, NewSalt(), []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		keys    *Keyring
+		session string
+		header  []byte
+		want    bool
+	}{
+		{old, "personal", data[:KeyHeader], true},
+		{both, "personal", data[:KeyHeader], false},
+		{both, "personal", again, true},
+		{old, "personal", again, false},
+		{old, "business", data, false},
+		{old, "personal", data[:KeyHeader-1], false},
+		{old, "personal", []byte("48be88921b7b62a8d61743569a43d7ef:"), false},
+		{old, "personal", nil, false},
+	} {
+		if got := c.keys.SealedByCurrent(c.session, c.header); got != c.want {
+			t.Errorf("%s, header %x: %t, want %t", c.session, c.header, got, c.want)
+		}
+	}
+}
