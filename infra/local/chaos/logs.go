@@ -8,6 +8,9 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"cloudsession/infra/local/rig"
+	"cloudsession/infra/local/stack"
 )
 
 // logScanner reads what the connectors log.
@@ -33,7 +36,27 @@ func (h *Harness) checkLogs() error {
 			return err
 		}
 	}
-	return h.scan(h.logs.rest.Name())
+	if err := h.scan(h.logs.rest.Name()); err != nil {
+		return err
+	}
+	return h.checkRaces()
+}
+
+// checkRaces looks for reports of the race detector, for connectors built with it.
+func (h *Harness) checkRaces() error {
+	if os.Getenv(stack.RaceVariable) == "" {
+		return nil
+	}
+	for _, m := range h.machines {
+		log, err := os.ReadFile(m.log.Name())
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		for _, race := range rig.OwnRaces(string(log)) {
+			return h.violation("I7", "", "connector %s has a data race:%s", m.id, race)
+		}
+	}
+	return nil
 }
 
 func (h *Harness) scan(path string) (err error) {

@@ -1,0 +1,90 @@
+package chaos
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudsession/infra/local/faultproxy"
+)
+
+// A seed makes the same schedule every time, and seeds make different ones.
+func TestGenerate(t *testing.T) {
+	kinds := map[Kind]int{}
+	for seed := range uint64(400) {
+		s := Generate(seed, DefaultMachines, DefaultLines)
+		if diff := cmp.Diff(s, Generate(seed, DefaultMachines, DefaultLines)); diff != "" {
+			t.Fatalf("seed %d makes two schedules:\n%s", seed, diff)
+		}
+		deletes, losesDisk := false, false
+		for i, a := range s.Actions {
+			kinds[a.Kind]++
+			if a.At < 0 || a.At > s.Length || i > 0 && a.At < s.Actions[i-1].At {
+				t.Errorf("seed %d: %v is out of place", seed, a)
+			}
+			if a.Machine >= DefaultMachines || a.Line >= DefaultLines {
+				t.Errorf("seed %d: %v is done to nobody", seed, a)
+			}
+			if linked := slices.Contains([]Kind{Cut, Silence, Part, Slow}, a.Kind); linked != (a.Link != "") {
+				t.Errorf("seed %d: %v: link %q", seed, a, a.Link)
+			}
+			deletes = deletes || a.Kind == Delete
+			losesDisk = losesDisk || a.Kind == KillEmpty || a.Kind == KillOld
+		}
+		if deletes && losesDisk {
+			t.Errorf("seed %d takes away a session's only copy:\n%v", seed, s)
+		}
+	}
+	for _, c := range choices {
+		if kinds[c.kind] == 0 {
+			t.Errorf("no seed of 400 has %q", c.kind)
+		}
+	}
+}
+
+// Of the statements that change something every second one is hit, the others
+// and all that only read go through.
+func TestCommitLoser(t *testing.T) {
+	var c commitLoser
+	insert := faultproxy.Statement{Kind: faultproxy.Execute, Text: "INSERT INTO t (a) VALUES (?)"}
+	if v := c.judge(insert); v.Action != faultproxy.Pass {
+		t.Errorf("without a fault: %v", v.Action)
+	}
+	c.loseAnswers()
+	for i, want := range []faultproxy.Action{faultproxy.FailAfter, faultproxy.Pass, faultproxy.FailAfter} {
+		if v := c.judge(insert); v.Action != want {
+			t.Errorf("statement %d: %v, want %v", i, v.Action, want)
+		}
+		if v := c.judge(faultproxy.Statement{Kind: faultproxy.Query, Text: "SELECT 1"}); v.Action != faultproxy.Pass {
+			t.Errorf("a read was hit: %v", v.Action)
+		}
+	}
+	c.stop()
+	c.holdWrites()
+	c.judge(insert)
+	v := c.judge(faultproxy.Statement{Kind: faultproxy.Query, Text: "commit"})
+	if v.Action != faultproxy.LateCut {
+		t.Fatalf("a held write: %v, want LateCut", v.Action)
+	}
+	c.stop()
+	select {
+	case <-v.Until:
+	case <-time.After(10 * time.Second):
+		t.Error("the end of the fault does not let a held write go")
+	}
+}
+
+func TestFirstDifferences(t *testing.T) {
+	a := map[string][]string{"t": {"1", "2"}, "u": nil}
+	if d := firstDifferences(a, map[string][]string{"t": {"1", "2"}, "u": nil}); d != "" {
+		t.Errorf("no difference, got %s", d)
+	}
+	if d := firstDifferences(a, map[string][]string{"t": {"1", "3"}, "u": nil}); d != "  - t 2\n  + t 3\n" {
+		t.Errorf("got %q", d)
+	}
+	if d := firstDifferences(a, map[string][]string{"t": {"1", "2", "2"}, "u": nil}); d == "" {
+		t.Error("a row that is there twice went unnoticed")
+	}
+}
