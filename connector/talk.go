@@ -72,7 +72,14 @@ func sendCommand(p program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send <session> <to> <text>",
 		Short: "Send a text to a phone number (+62…), a group or a LID; `-` as text reads standard input",
-		Args:  cobra.ExactArgs(3),
+		Long: `Send a text to a phone number (+62…), a group or a LID, and wait until WhatsApp has
+it. "-" as text reads standard input.
+
+With --key the command can be repeated without harm, after a timeout or a crash, also
+on another connector that has taken the session over: the same key sends nothing new
+and prints the first one's result. Keys are remembered for 14 days. The local socket
+takes the same: POST /v1/sessions/<session>/send {"to":"…","text":"…","key":"…"}.`,
+		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client()
 			if err != nil {
@@ -104,7 +111,13 @@ func messagesCommand(p program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "messages <session>",
 		Short: "Print what came in",
-		Args:  cobra.ExactArgs(1),
+		Long: `Print the messages of the last 14 days, oldest first: number, time, sender, text.
+
+With --follow new messages are printed as they come, until interrupted, also across a
+restore of the session. --after goes on where an earlier call stopped. With --json each
+line is an object whose "key" is the same for a message however often it is shown, here
+or to the webhook.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client()
 			if err != nil {

@@ -57,7 +57,9 @@ type PairEvent struct {
 }
 
 // SendRequest sends a text. A repeated request with the same Key sends nothing
-// new and returns the first one's result.
+// new and returns the first one's result, or goes on under the first one's message
+// id, on whichever connector the session is by then. Keys are remembered for 14
+// days; a key with another recipient or text is refused.
 type SendRequest struct {
 	To   string `json:"to"`
 	Text string `json:"text"`
@@ -72,10 +74,17 @@ type Sent struct {
 
 // Message is one received message.
 type Message struct {
-	Seq       int64     `json:"seq"`
+	// Seq is the message's number in this session: List goes on after it. A message that comes in again after a
+	// restore may have another one.
+	Seq int64 `json:"seq"`
+	// Key is the same for a message wherever and however often it is shown, also to a webhook.
+	Key       string    `json:"key"`
 	ID        string    `json:"id"`
 	Chat      string    `json:"chat"`
 	Sender    string    `json:"sender"`
+	ChatPN    string    `json:"chat_pn,omitempty"`
+	SenderPN  string    `json:"sender_pn,omitempty"`
+	FromMe    bool      `json:"from_me,omitempty"`
 	PushName  string    `json:"push_name,omitempty"`
 	Kind      string    `json:"kind"`
 	Text      string    `json:"text"`

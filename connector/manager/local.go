@@ -11,6 +11,7 @@ import (
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/inbox"
+	"cloudsession/connector/webhook"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
 )
@@ -149,7 +150,7 @@ func (l Local) read(ctx context.Context, o *opened, after int64, follow bool, re
 			}
 		}
 		for _, msg := range list {
-			if err := report(message(msg)); err != nil {
+			if err := report(message(o.taken.SessionID, msg)); err != nil {
 				return after, err
 			}
 			after = msg.Seq
@@ -200,9 +201,10 @@ func (m *Manager) waitLive(ctx context.Context, id string) error {
 	}
 }
 
-func message(m inbox.Message) control.Message {
+func message(sessionID string, m inbox.Message) control.Message {
 	return control.Message{
-		Seq: m.Seq, ID: m.ID, Chat: m.Chat, Sender: m.Sender, PushName: m.PushName,
+		Seq: m.Seq, Key: webhook.Key(sessionID, m), ID: m.ID, Chat: m.Chat, Sender: m.Sender,
+		ChatPN: m.ChatPN, SenderPN: m.SenderPN, FromMe: m.FromMe, PushName: m.PushName,
 		Kind: m.Kind, Text: m.Text, Timestamp: m.SentAt,
 	}
 }

@@ -1,0 +1,83 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// keyed sends each text once for a key.
+type keyed struct {
+	Connector
+	sent map[string]Sent
+}
+
+func (k *keyed) Send(_ context.Context, id string, r SendRequest) (Sent, error) {
+	if s, ok := k.sent[r.Key]; ok {
+		return s, nil
+	}
+	s := Sent{ID: id + " " + r.To + " " + r.Text, Timestamp: time.Unix(int64(len(k.sent)), 0).UTC()}
+	k.sent[r.Key] = s
+	return s, nil
+}
+
+// Any HTTP client can send through the socket, and repeat what it sends under a key.
+func TestPostWithAKey(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: Handler(&keyed{sent: map[string]Sent{}}), ReadHeaderTimeout: time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+	})
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", filepath.Join(dir, SocketName))
+		},
+	}}
+	post := func(body string) (int, Sent) {
+		t.Helper()
+		resp, err := client.Post("http://connector/v1/sessions/toko%20%E2%98%95/send", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close() //nolint:errcheck // a test's response
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s Sent
+		if resp.StatusCode == http.StatusOK {
+			if err := json.Unmarshal(b, &s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return resp.StatusCode, s
+	}
+	const body = `{"to":"+62811","text":"once","key":"order 17"}`
+	_, first := post(body)
+	if status, second := post(body); status != http.StatusOK || second != first || first.ID != "toko ☕ +62811 once" {
+		t.Errorf("first %+v, then %d %+v", first, status, second)
+	}
+	if _, other := post(strings.Replace(body, "17", "18", 1)); other == first {
+		t.Error("another key got the first one's result")
+	}
+	if status, _ := post(`{"to":"+62811","text":"once","idempotency":"order 17"}`); status != http.StatusBadRequest {
+		t.Errorf("a misspelt key: %d; a request that silently had none would be sent twice", status)
+	}
+}
