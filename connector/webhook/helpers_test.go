@@ -29,7 +29,7 @@ const sessionID = "personal"
 func newBox(t *testing.T) *inbox.Inbox {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "session.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,6 +149,31 @@ func TestParallelWithABound(t *testing.T) {
 	if most.Load() != perSession {
 		t.Errorf("%d at once, want %d", most.Load(), perSession)
 	}
+}
+
+// A session whose receiver hangs leaves room for the others.
+func TestOneSessionDoesNotStarveAnother(t *testing.T) {
+	hang := make(chan struct{})
+	r := newReceiver(t, func(m Message, _ int) int {
+		if m.SessionID == "slow" {
+			<-hang
+		}
+		return http.StatusOK
+	})
+	d := dispatcher(t, serve(t, r), nil, io.Discard)
+	slow, fast := newBox(t), newBox(t)
+	for n := range 2 * perProcess {
+		put(t, slow, "s"+strconv.Itoa(n), 1)
+	}
+	q := d.Start(Source{SessionID: "slow", Box: slow})
+	t.Cleanup(func() { q.Stop(0) })
+	t.Cleanup(func() { close(hang) }) // before the queue is stopped
+	waitFor(t, func() (int, bool) { return len(d.slots), len(d.slots) == perSession })
+	start(t, d, fast)
+	for n := 1; n <= 20; n++ {
+		put(t, fast, "f", n)
+	}
+	inOrder(t, r.wait(20))
 }
 
 // Redirects aren't followed, and the answer's size doesn't matter.
