@@ -101,6 +101,12 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 	})
 }
 
+// fenced tells whether the log refuses this term and nobody has found yet that only the copy was deleted: no socket is
+// opened then, which might take the place of a new owner's.
+func (o *opened) fenced() bool {
+	return errors.Is(o.rep.Err(), replicate.ErrFenced) && !o.local.Load()
+}
+
 // withoutCopy says why no copy of incoming messages is to be waited for, "" when there is one. It isn't a fault:
 // somebody has chosen it.
 func (o *opened) withoutCopy() string {

@@ -73,6 +73,8 @@ func (m *Manager) mustWait(ctx context.Context, s *session) (why string, err err
 	switch {
 	case o == nil:
 		return "", fmt.Errorf("connect: %w", ErrNotOpen)
+	case o.fenced():
+		return "its log was ended elsewhere, and it is being found out by whom", nil
 	case m.opt.Lease.Valid() || s.failoverNow() == cloudstore.FailoverManual:
 		return "", nil
 	}
