@@ -15,7 +15,7 @@ import (
 )
 
 // recordedFiles is the recorded folder in memory, to be spoilt.
-func recordedFiles(t *testing.T) fstest.MapFS {
+func recordedFiles(t testing.TB) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
 	entries, err := os.ReadDir(recorded)

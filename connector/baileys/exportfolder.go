@@ -228,6 +228,7 @@ func (e *exporter) records() error {
 	var chat, id string
 	var row []byte
 	var sessions, senderKeys skipped
+	var names []senderKeyName
 	odd := 0
 	err := e.each(func() error {
 		a, ok := e.theirs(id, &odd)
@@ -267,12 +268,16 @@ func (e *exporter) records() error {
 		states, left := senderKeyToNode(record)
 		senderKeys.add(left)
 		e.report.SenderKeys++
+		names = append(names, senderKeyName{chat, a})
 		data, err := encodeSenderKey(states)
 		return e.put(kindSenderKey, senderKeyName{chat, a}.node(), data, err)
 	}, []any{&chat, &id, &row}, `SELECT chat_id, sender_id, sender_key FROM whatsmeow_sender_keys WHERE our_jid = ?`, e.jid)
+	if err != nil {
+		return err
+	}
 	e.report.loseRecords(sessions, senderKeys)
 	e.report.lose("records of addresses unknown to Baileys", odd, refetched)
-	return err
+	return e.copySenderKeys(names)
 }
 
 func (e *exporter) appState() error {

@@ -3,6 +3,7 @@ package baileys
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,8 +177,9 @@ func FuzzFolder(f *testing.F) {
 		}
 		f.Add(e.Name(), data)
 	}
+	all := recordedFiles(f)
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		files := recordedFiles(t)
+		files := maps.Clone(all)
 		if !filepath.IsLocal(name) || strings.Contains(name, "/") || name == "." {
 			return
 		}

@@ -61,6 +61,10 @@ type importer struct {
 	exact  bool
 	jid    string
 	report Report
+
+	lidOf      map[string]string // LIDs by number
+	sessions   map[address]nodeRecord
+	senderKeys map[senderKeyName][]nodeSenderState
 }
 
 func (i *importer) exec(stmt string, args ...any) error {
@@ -72,6 +76,7 @@ func (i *importer) run() error {
 	if err := insertCredentials(i.ctx, i.tx, i.f.device); err != nil {
 		return err
 	}
+	i.reconcile()
 	steps := []struct {
 		what string
 		do   func() error
@@ -110,7 +115,7 @@ func (i *importer) preKeys() error {
 func (i *importer) identities() error {
 	all := maps.Clone(i.f.identities)
 	if i.exact {
-		for a, r := range i.f.sessions {
+		for a, r := range i.sessions {
 			if s := r.openState(); s != nil {
 				all[a] = s.IndexInfo.RemoteIdentityKey[1:]
 			}
@@ -120,6 +125,9 @@ func (i *importer) identities() error {
 	for a, key := range all {
 		if a.isDevice(account) {
 			continue // inserted with the device
+		}
+		if lid, ok := i.underLID(a); ok && (all[lid] != nil || lid.isDevice(account)) {
+			continue // whatsmeow would move it over that one
 		}
 		if err := i.exec(insertIdentity, i.jid, a.signal(), key); err != nil {
 			return err
@@ -133,7 +141,7 @@ func (i *importer) identities() error {
 func (i *importer) records() error {
 	var sessions, senderKeys skipped
 	me := self{identity: append([]byte{keyType}, publicOf(i.f.device.identity)...), registrationID: i.f.device.registrationID}
-	for a, r := range i.f.sessions {
+	for a, r := range i.sessions {
 		if !i.exact {
 			break
 		}
@@ -150,7 +158,7 @@ func (i *importer) records() error {
 		}
 		i.report.Sessions++
 	}
-	for name, states := range i.f.senderKeys {
+	for name, states := range i.senderKeys {
 		if !i.exact && (name.sender.isDevice(i.f.device.jid) || name.sender.isDevice(i.f.device.lid)) {
 			continue
 		}

@@ -170,6 +170,8 @@ func expected(t *testing.T, files map[string]any) map[string]any {
 			}
 		}
 	}
+	const group = "sender-key-120363000000000001@g.us--"
+	files[group+"6281110000002--0.json"] = files[group+"162811100000002_1--0.json"]
 	identity := creds["signalIdentities"].([]any)[0].(map[string]any)
 	files[fileName(kindIdentity, "162811100000001_1.0")] = identity["identifierKey"]
 	index := files[fileName(kindToken, tokenIndex)].(map[string]any)
