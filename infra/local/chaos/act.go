@@ -62,6 +62,11 @@ func (h *Harness) perform(a Action) (done bool, err error) {
 		pause(h.ctx, a.For)
 		m.ends.stop()
 		return true, nil
+	case ClockStep:
+		if !h.opt.Clocks {
+			return false, nil
+		}
+		return true, m.clock.set(a.Step)
 	case AppAway:
 		h.app.away.Add(1)
 		pause(h.ctx, a.For)

@@ -48,6 +48,9 @@ type Options struct {
 	// taken tries again at growing pauses of up to 15 s; a safe start has to hear
 	// from a phone; and this machine may be doing other things.
 	Settle time.Duration
+	// Clocks says that Connector was built by BuildWithClock, and that machines'
+	// clocks are to be stepped.
+	Clocks bool
 	// Built says that the programs are built already.
 	Built bool
 }

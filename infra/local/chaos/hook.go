@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -62,7 +63,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var m webhook.Message
-	if err := errors.Join(webhook.Verify(a.secret, r.Header, body, time.Now()), json.Unmarshal(body, &m)); err != nil {
+	if err := errors.Join(webhook.Verify(a.secret, r.Header, body, signedAt(r)), json.Unmarshal(body, &m)); err != nil {
 		a.h.fail(a.h.violation("I2", "", "a delivery can't be read: %v", err))
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -73,6 +74,17 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// signedAt is when the sender says that it signed. Machines' clocks are wrong
+// here at times, and a receiver that insists on the right time gets its messages
+// when they are right again.
+func signedAt(r *http.Request) time.Time {
+	seconds, err := strconv.ParseInt(r.Header.Get("Webhook-Timestamp"), 10, 64)
+	if err != nil {
+		return time.Time{} // Verify refuses it
+	}
+	return time.Unix(seconds, 0)
 }
 
 // show is the application showing a message to its user, unless it has the key

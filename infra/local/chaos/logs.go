@@ -24,6 +24,13 @@ type logScanner struct {
 // to them at run time.
 var never = regexp.MustCompile(`^panic: |^fatal error: |^unexpected fault|runtime error: |` + regexp.QuoteMeta(textMark))
 
+// expected are the messages of level ERROR that the faults here explain.
+var expected = regexp.MustCompile(`^(whatsmeow: (Error reading from websocket|Error sending close to websocket|Failed to handle)` +
+	`|message not taken, it will come again$)`)
+
+// variable is what differs from one line of a kind to the next.
+var variable = regexp.MustCompile(`127\.0\.0\.1:\d+|[0-9A-F]{16,}`)
+
 var errorLine = regexp.MustCompile(`level=ERROR msg=("(?:[^"\\]|\\.)*"|\S+)`)
 
 // checkLogs is I7 for the logs: no panic, no text, no secret.
@@ -87,7 +94,11 @@ func (h *Harness) scan(path string) (err error) {
 			}
 		}
 		if found := errorLine.FindStringSubmatch(line); found != nil {
-			h.logs.errors[strings.Trim(found[1], `"`)]++
+			message := variable.ReplaceAllString(strings.Trim(found[1], `"`), "…")
+			h.logs.errors[message]++
+			if !expected.MatchString(message) {
+				return h.violation("I7", "", "%s has an error that no fault explains: %.500s", path, line)
+			}
 		}
 	}
 }

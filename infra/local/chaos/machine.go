@@ -26,6 +26,7 @@ type machine struct {
 	via    string // where its connector reaches the simulated service, to be told from the others
 	links  map[string]*faultproxy.Proxy
 	ends   *commitLoser
+	clock  clock
 	env    []string
 	log    *os.File
 	client *control.Client
@@ -61,6 +62,13 @@ func (h *Harness) newMachine(i int) (*machine, error) {
 		"GORACE=exitcode=0", // races are looked for in the logs
 	)
 	m.env = append(m.env, h.app.env()...)
+	if h.opt.Clocks {
+		m.clock = clock{filepath.Join(h.dir, "disks", id+".clock")}
+		m.env = append(m.env, clockVariable+"="+m.clock.path)
+		if err := m.clock.set(0); err != nil {
+			return nil, err
+		}
+	}
 	path := filepath.Join(h.dir, "logs", "connector-"+id+".log")
 	if m.log, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)

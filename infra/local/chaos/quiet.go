@@ -46,6 +46,11 @@ func (h *Harness) mend() error {
 	h.rig.Stack.Queue().SetFault(nil)
 	for _, m := range h.machines {
 		m.mend()
+		if h.opt.Clocks {
+			if err := m.clock.set(0); err != nil {
+				return err
+			}
+		}
 		if err := m.freeze(false); err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ const (
 	Unlink    Kind = "unlinked by phone"   // a fresh session is paired at the next quiet moment
 	Drain     Kind = "connector drain"     // of a machine
 	AppAway   Kind = "application away"    // it answers deliveries with 503 for For
+	ClockStep Kind = "clock step"          // a machine's wall clock is set by Step, until the faults end
 	CloseOpen Kind = "close, open"         // of a session, by its operator; opened again after For
 )
 
@@ -56,6 +57,7 @@ type Action struct {
 	Line    int    // which session it is done to, where it is one
 	Link    string // which link
 	For     time.Duration
+	Step    time.Duration // what is added to the clock
 }
 
 // onLine reports whether the action is done to a session.
@@ -79,6 +81,9 @@ func (a Action) String() string {
 	}
 	if !a.onLine() || a.Kind == MoveTo {
 		fmt.Fprintf(&b, ", machine %c", 'a'+a.Machine)
+	}
+	if a.Step != 0 {
+		fmt.Fprintf(&b, ", by %v", a.Step)
 	}
 	if a.For > 0 {
 		fmt.Fprintf(&b, ", for %.1fs", a.For.Seconds())
@@ -139,6 +144,7 @@ var choices = []choice{
 	{CloseOpen, 2, 0.5, 3},
 	{Drain, 2, 3, 8},
 	{AppAway, 2, 1, 8},
+	{ClockStep, 3, 0, 0},
 }
 
 // Generate makes the schedule of a seed for so many machines and sessions.
@@ -167,6 +173,8 @@ func Generate(seed uint64, machines, lines int) Schedule {
 		switch a.Kind {
 		case Cut, Silence, Part, Slow:
 			a.Link = link
+		case ClockStep:
+			a.Step = seconds(r, -3000, 3000).Truncate(time.Second)
 		default:
 		}
 		s.Actions = append(s.Actions, a)
