@@ -94,6 +94,8 @@ func (s *Store) RegisterConnector(ctx context.Context, c Connector, storedIncarn
 			return err
 		case !row.Dead && row.Incarnation != storedIncarnation && row.Incarnation != c.Incarnation:
 			return ErrIncarnation
+		case row.Dead && row.Incarnation == c.Incarnation:
+			return ErrIncarnation // what was declared dead stays dead, see holderDead
 		}
 		changed, err := execOn(ctx, tx, replaceConnector, append(args, row.Incarnation)...)
 		if err == nil && changed == 0 {

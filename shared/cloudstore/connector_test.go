@@ -29,7 +29,8 @@ func TestRegisterConnector(t *testing.T) {
 		{"2", "0", "", cloudstore.ErrIncarnation},
 		{"2", "1", "", nil}, // restarted on the same data directory
 		{"3", "1", "", cloudstore.ErrIncarnation},
-		{"3", "", "2", nil}, // the last one ended cleanly
+		{"2", "2", "2", cloudstore.ErrIncarnation}, // declared dead: never again
+		{"3", "", "2", nil},                        // the last one ended cleanly
 	}
 	for _, step := range steps {
 		if step.retire != "" {

@@ -172,12 +172,15 @@ func TestTakeRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner, epoch := "", uint64(1)
+	process := map[string]string{"a": "a/1", "b": "b/1", "c": "c/1", "d": "d/1"}
 	for round := range 25 {
 		var wg sync.WaitGroup
 		taken := make([]*cloudstore.Taken, len(connectors))
 		for i, c := range connectors {
 			wg.Go(func() {
-				got, err := s.Take(t.Context(), request("prize", c))
+				r := request("prize", c)
+				r.Incarnation = process[c]
+				got, err := s.Take(t.Context(), r)
 				switch {
 				case err == nil:
 					taken[i] = &got
@@ -209,14 +212,19 @@ func TestTakeRace(t *testing.T) {
 			}
 			continue
 		}
-		if err := s.RetireConnector(t.Context(), owner, owner+"/1"); err != nil {
+		if err := s.RetireConnector(t.Context(), owner, process[owner]); err != nil {
 			t.Fatal(err)
 		}
 		// It comes back for the next round but one, and isn't a racer in the next.
 		connectors = without(connectors, owner)
 		if round%4 == 3 {
 			connectors = []string{"a", "b", "c", "d"}
-			register(t, s, deadOnes(t, s)...)
+			for _, id := range deadOnes(t, s) {
+				process[id] = fmt.Sprintf("%s/%d", id, round)
+				if err := s.RegisterConnector(t.Context(), cloudstore.Connector{ID: id, Incarnation: process[id]}, "", lease); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 }

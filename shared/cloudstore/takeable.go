@@ -12,6 +12,7 @@ const (
 	lockReserved = `SELECT COALESCE(reserved_until > NOW(6), FALSE) FROM session_owners WHERE session_id = ? FOR UPDATE`
 
 	lockConnectors = `SELECT connector_id, incarnation, dead FROM connectors WHERE connector_id IN (?, ?) FOR UPDATE`
+	selectDead     = `SELECT dead FROM connectors WHERE connector_id = ? AND incarnation = ?`
 
 	// Candidates only: Take decides. A session without backup is worth only to
 	// the connector that has its file.
@@ -74,10 +75,16 @@ func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
 	return err
 }
 
-// checkAlive locks the taker's row of connectors and the owner's: the taker
-// must be the live process it says, and another owner must be dead. A connector
-// without a row is dead: rows of live ones are never removed.
+// checkAlive locks the taker's row of connectors, and the owner's if need be: the
+// taker must be the live process it says, and another owner must be dead. A
+// connector without a row is dead: rows of live ones are never removed.
 func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
+	ownerID := v.owner.ConnectorID
+	if dead, err := holderDead(ctx, tx, r, v); err != nil {
+		return err
+	} else if dead {
+		ownerID = ""
+	}
 	type state struct {
 		id, incarnation string
 		dead            bool
@@ -85,7 +92,7 @@ func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) erro
 	rows, err := collect(ctx, tx, func(row scanner) (c state, err error) {
 		err = row.Scan(&c.id, &c.incarnation, &c.dead)
 		return c, err
-	}, lockConnectors, r.ConnectorID, v.owner.ConnectorID)
+	}, lockConnectors, r.ConnectorID, ownerID)
 	if err != nil {
 		return fmt.Errorf("read connectors: %w", err)
 	}
@@ -94,7 +101,7 @@ func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) erro
 		switch c.id {
 		case r.ConnectorID:
 			alive = !c.dead && c.incarnation == r.Incarnation
-		case v.owner.ConnectorID:
+		case ownerID:
 			if !c.dead {
 				return fmt.Errorf("%w: owned by a connector that is not dead", ErrNotTakeable)
 			}
@@ -104,6 +111,25 @@ func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) erro
 		return errors.Join(ErrIncarnation, ErrFenced)
 	}
 	return nil
+}
+
+// holderDead reports whether the process that took the current epoch is known to
+// be dead. That is for good: an incarnation that was declared dead never comes
+// back, so this one read needs no lock, however old what it sees. All takers of
+// a dead connector's sessions would queue for its row otherwise. False says
+// nothing.
+func holderDead(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) (bool, error) {
+	if v.owner.ConnectorID == "" || v.owner.ConnectorID == r.ConnectorID || v.epoch.ConnectorID != v.owner.ConnectorID {
+		return false, nil
+	}
+	dead, err := one(ctx, tx, scanBool, selectDead, v.owner.ConnectorID, v.epoch.Incarnation)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the owner's process: %w", err)
+	}
+	return dead, nil
 }
 
 func scanBool(row scanner) (b bool, err error) {
