@@ -153,13 +153,17 @@ type leftoverQueue struct {
 	queue *webhook.Queue
 }
 
+func (m *Manager) newLeftovers() *leftovers {
+	return &leftovers{m: m, running: map[string]*leftoverQueue{}, nothing: map[string]time.Time{}}
+}
+
 // deliverLeftovers looks through the files of ended terms until ctx ends. It
 // needs no lease: what it delivers is nobody else's.
 func (m *Manager) deliverLeftovers(ctx context.Context) error {
 	if m.opt.Webhook == nil {
 		return nil
 	}
-	l := &leftovers{m: m, running: map[string]*leftoverQueue{}, nothing: map[string]time.Time{}}
+	l := m.newLeftovers()
 	defer l.stop()
 	tick := time.NewTicker(leftoversEvery)
 	defer tick.Stop()

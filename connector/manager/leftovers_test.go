@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,8 +70,8 @@ func (a *application) wait(t *testing.T, what string, ok func(attempts int, ids 
 	}
 }
 
-// newLeftovers returns a manager that delivers to an application.
-func newLeftovers(t *testing.T) (*Manager, *application) {
+// withApplication returns a manager that delivers to an application.
+func withApplication(t *testing.T) (*Manager, *application) {
 	t.Helper()
 	app := &application{}
 	server := httptest.NewServer(app)
@@ -89,20 +88,6 @@ func newLeftovers(t *testing.T) (*Manager, *application) {
 	hook := webhook.New(webhook.Options{URL: to, Secrets: []webhook.Secret{secret}, Log: log})
 	t.Cleanup(hook.Close)
 	return New(Options{DataDir: t.TempDir(), Webhook: hook, Log: log}), app
-}
-
-// run looks for leftovers until stop is called.
-func (m *Manager) runLeftovers(t *testing.T) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- m.deliverLeftovers(ctx) }()
-	return func() {
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	}
 }
 
 // endedTerm makes a session file as a term leaves it: messages p1 and p2 were
@@ -154,14 +139,15 @@ func endedTerm(t *testing.T, files sessionFiles, epoch uint64, change func(*inbo
 // What an ended term's file alone holds is delivered, once, and the file stays
 // until it is (A2).
 func TestLeftoversAreDelivered(t *testing.T) {
-	m, app := newLeftovers(t)
+	m, app := withApplication(t)
 	files := filesOf(m.opt.DataDir, "toko ☕")
 	endedTerm(t, files, 4, nil)
 	if err := files.setAside(); err != nil {
 		t.Fatal(err)
 	}
 	app.refuse(true)
-	stop := m.runLeftovers(t)
+	l := m.newLeftovers()
+	l.pass(t.Context())
 	app.wait(t, "refused", func(attempts int, _ []string) bool { return attempts > 0 })
 	// Many terms later the file is still there.
 	for epoch := uint64(5); epoch < 10; epoch++ {
@@ -172,17 +158,18 @@ func TestLeftoversAreDelivered(t *testing.T) {
 	if err := files.setAside(); err != nil {
 		t.Fatal(err)
 	}
-	stop()
+	l.stop()
 	kept, err := filepath.Glob(filepath.Join(files.dir, "aside", "*.db"))
 	if err != nil || len(kept) != keptAside+1 || filepath.Base(kept[0]) != "4.db" {
 		t.Fatalf("kept: %v, %v; want the newest %d and the one with messages", kept, err, keptAside)
 	}
 
 	app.refuse(false)
-	stop = m.runLeftovers(t) // the process was started again
+	l = m.newLeftovers() // the process was started again
+	l.pass(t.Context())
 	want := []string{"toko ☕ d2", "toko ☕ d3"}
 	app.wait(t, "taken", func(_ int, ids []string) bool { return slices.Equal(ids, want) })
-	stop()
+	l.stop()
 	if holdsUndelivered(kept[0]) {
 		t.Error("what was delivered is not noted in the file")
 	}
@@ -197,7 +184,7 @@ func TestLeftoversAreDelivered(t *testing.T) {
 // Nobody opens a session again that has ended for good: then what was pushed is
 // left to be delivered, too.
 func TestLeftoversOfASessionThatIsOver(t *testing.T) {
-	m, app := newLeftovers(t)
+	m, app := withApplication(t)
 	files := filesOf(m.opt.DataDir, "personal")
 	endedTerm(t, files, 1, func(box *inbox.Inbox) {
 		if err := box.SetMark(t.Context(), deliverRest, "1"); err != nil {
@@ -207,7 +194,9 @@ func TestLeftoversOfASessionThatIsOver(t *testing.T) {
 	if err := files.setAside(); err != nil {
 		t.Fatal(err)
 	}
-	defer m.runLeftovers(t)()
+	l := m.newLeftovers()
+	defer l.stop()
+	l.pass(t.Context())
 	app.wait(t, "taken", func(_ int, ids []string) bool {
 		return slices.Equal(ids, []string{"personal p1", "personal p2", "personal d2", "personal d3"})
 	})
@@ -216,7 +205,7 @@ func TestLeftoversOfASessionThatIsOver(t *testing.T) {
 // Files that hold nothing, aren't session files, or belong to a session that is
 // just being moved don't get in the way.
 func TestLeftoversAmongOtherFiles(t *testing.T) {
-	m, app := newLeftovers(t)
+	m, app := withApplication(t)
 	busy, err := m.entry("busy")
 	if err != nil {
 		t.Fatal(err)
@@ -240,9 +229,12 @@ func TestLeftoversAmongOtherFiles(t *testing.T) {
 	if err := fine.setAside(); err != nil {
 		t.Fatal(err)
 	}
-	defer m.runLeftovers(t)()
+	l := m.newLeftovers()
+	defer l.stop()
+	l.pass(t.Context())
 	app.wait(t, "the other session's", func(_ int, ids []string) bool { return slices.Equal(ids, []string{"fine d2", "fine d3"}) })
 	busy.mu.Unlock()
+	l.pass(t.Context())
 	app.wait(t, "the busy session's", func(_ int, ids []string) bool {
 		return slices.Equal(ids, []string{"fine d2", "fine d3", "busy d2", "busy d3"})
 	})

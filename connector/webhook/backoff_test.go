@@ -4,10 +4,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cloudsession/connector/inbox"
 )
 
 // The pauses between attempts grow to five minutes and stay there, for as long as it takes.
@@ -121,15 +125,15 @@ func TestReminders(t *testing.T) {
 		var log lockedBuffer
 		down := roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
 		in := newBox(t)
-		for n := range 50 {
+		for n := range 5 {
 			put(t, in, "chat"+strconv.Itoa(n), 1)
 		}
 		d := dispatcher(t, "http://receiver/", down, &log)
 		q := d.Start(Source{SessionID: sessionID, Box: in})
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if c := d.Counters(); c.Failing != 50 {
-			t.Errorf("%d chats are failing, want 50", c.Failing)
+		if c := d.Counters(); c.Failing != 5 {
+			t.Errorf("%d chats are failing, want 5", c.Failing)
 		}
 		q.Stop(0)
 		if c := d.Counters(); c.Failing != 0 {
@@ -143,6 +147,47 @@ func TestReminders(t *testing.T) {
 		}
 		if lines < 5 || lines > 32 {
 			t.Errorf("%d lines in a day:\n%s", lines, log.String())
+		}
+	})
+}
+
+// A message that is never taken goes when its record does, which is said, and the next one comes.
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		r := newReceiver(t, func(m Message, _ int) int {
+			if m.ID == "a-1" {
+				return http.StatusBadRequest
+			}
+			return http.StatusOK
+		})
+		in := newBox(t)
+		put(t, in, "a", 1)
+		later := roundTrip(func(req *http.Request) (*http.Response, error) {
+			resp, err := r.RoundTrip(req)
+			if err == nil && resp.StatusCode != http.StatusOK {
+				resp.Header.Set("Retry-After", "3600")
+			}
+			return resp, err
+		})
+		d := dispatcher(t, "http://receiver/", later, &log)
+		q := d.Start(Source{SessionID: sessionID, Box: in})
+		time.Sleep(inbox.Retention)
+		put(t, in, "a", 2)
+		time.Sleep(time.Hour)
+		if ids := r.ids(); len(ids) != 0 {
+			t.Errorf("taken: %v", ids)
+		}
+		if _, err := in.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		q.Stop(0)
+		if ids := r.ids(); !slices.Equal(ids, []string{"a-2"}) {
+			t.Errorf("taken: %v, want the second message", ids)
+		}
+		if c := d.Counters(); c.Expired != 1 || c.Failing != 0 || !strings.Contains(log.String(), "not kept any longer") {
+			t.Errorf("counters %+v, log:\n%s", c, log.String())
 		}
 	})
 }

@@ -23,6 +23,7 @@ type chat struct {
 	last     int64    // the last message known to be in the file
 	posted   int64    // taken by the receiver, but not yet noted in the file
 	failures int      // of the next message, in a row
+	failed   int64    // the message that they were of
 	running  int      // attempts under way, of this chat and of those that became part of it
 	notUntil time.Time
 	listed   bool  // in ready or in resting

@@ -47,10 +47,11 @@ func (d *Dispatcher) Close() { d.endpoint.client.CloseIdleConnections() }
 type Counters struct {
 	Delivered int64 // messages the receiver has taken
 	Failed    int64 // attempts that failed
+	Expired   int64 // chats' next messages that grew too old; more may have behind them
 	Failing   int   // chats whose next message wasn't taken at the last attempt
 }
 
 // Counters returns the present counts.
 func (d *Dispatcher) Counters() Counters {
-	return Counters{Delivered: d.delivered.Load(), Failed: d.failed.Load(), Failing: d.health.count()}
+	return Counters{Delivered: d.delivered.Load(), Failed: d.failed.Load(), Expired: d.health.expiries(), Failing: d.health.count()}
 }

@@ -22,6 +22,9 @@ type health struct {
 	said     bool      // the log knows
 	next     time.Time // nothing is said before
 	interval time.Duration
+
+	dropped     int64 // messages that the inbox didn't keep any longer
+	dropsSaidAt time.Time
 }
 
 // failed notes an attempt that failed; first says that the chat's previous one did not.
@@ -72,4 +75,21 @@ func (h *health) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.failing
+}
+
+// expired notes that a message that wasn't taken was too old in the end.
+func (h *health) expired(session string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropped++
+	if now := time.Now(); now.Sub(h.dropsSaidAt) >= longReminder {
+		h.dropsSaidAt = now
+		h.log.Error("messages that the webhook never took are not kept any longer", "host", h.host, "session", session, "at_least", h.dropped)
+	}
+}
+
+func (h *health) expiries() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dropped
 }

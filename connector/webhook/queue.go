@@ -60,6 +60,7 @@ type Queue struct {
 type result struct {
 	chat   *chat
 	merges int   // of the chat, when the attempt began
+	seq    int64 // the message that it was about, or the last one that might have been there
 	upTo   int64 // everything of the chat up to here is delivered
 	posted int64 // the receiver has taken this message, which isn't noted yet
 	err    error
@@ -222,9 +223,11 @@ func (a attempt) run(ctx context.Context) result {
 		r.err = boxError{err}
 		return r
 	case !ok:
-		r.upTo = a.last
+		r.seq, r.upTo = a.last+1, a.last
 		return r
-	case m.Seq != a.posted:
+	}
+	r.seq = m.Seq
+	if m.Seq != a.posted {
 		if !q.src.May() { // last of all: the turn may have been long in coming
 			r.err = errNotAllowed
 			return r
@@ -252,11 +255,15 @@ func (q *Queue) settle(r result) {
 	g.running--
 	if g == r.chat && g.merges == r.merges { // else what counts for one part says nothing about the others
 		g.after, g.posted = max(g.after, r.upTo), r.posted
+		if g.failed != 0 && r.seq > g.failed {
+			q.d.health.expired(q.src.SessionID)
+			g.failed = 0
+		}
 	}
 	now := time.Now()
 	switch {
 	case r.err == nil:
-		if g.failures > 0 {
+		if g.failed = 0; g.failures > 0 {
 			g.failures = 0
 			q.d.health.recovered()
 		}
@@ -265,7 +272,7 @@ func (q *Queue) settle(r result) {
 	case q.ended():
 		// Stopped in the middle: whoever goes on sends it again, under the same key.
 	default:
-		q.failed(g, r.err, now)
+		q.failed(g, r, now)
 	}
 	q.chats.settled(g)
 }
@@ -279,18 +286,19 @@ func (q *Queue) ended() bool {
 	}
 }
 
-func (q *Queue) failed(g *chat, err error, now time.Time) {
-	if _, ok := errors.AsType[boxError](err); ok {
-		q.misread(err)
+func (q *Queue) failed(g *chat, r result, now time.Time) {
+	if _, ok := errors.AsType[boxError](r.err); ok {
+		q.misread(r.err)
 		q.chats.rest(g, q.retryAt)
 		return
 	}
 	q.d.failed.Add(1)
 	g.failures++
+	g.failed = r.seq
 	var asked time.Duration
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*refusal](r.err); ok {
 		asked = refused.after
 	}
 	q.chats.rest(g, now.Add(pause(g.failures, asked)))
-	q.d.health.failed(q.src.SessionID, err, g.failures == 1)
+	q.d.health.failed(q.src.SessionID, r.err, g.failures == 1)
 }
