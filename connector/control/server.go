@@ -15,6 +15,8 @@ type Connector interface {
 	Sessions() []Session
 	Open(ctx context.Context, sessionID string) (Session, error)
 	Close(ctx context.Context, sessionID string) error
+	// RestoreAt opens a closed session as it was at an older point of its log.
+	RestoreAt(ctx context.Context, sessionID string, r RestoreRequest) (Session, error)
 	// Pair reports events until it returns; a nil error means that the last one
 	// said how pairing ended.
 	Pair(ctx context.Context, sessionID string, r PairRequest, report func(PairEvent)) error
@@ -41,6 +43,7 @@ func Handler(c Connector) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/sessions/{id}/open", h.open)
 	mux.HandleFunc("POST /v1/sessions/{id}/close", h.close)
+	mux.HandleFunc("POST /v1/sessions/{id}/restore", h.restoreAt)
 	mux.HandleFunc("POST /v1/sessions/{id}/pair", h.pair)
 	mux.HandleFunc("POST /v1/sessions/{id}/send", h.send)
 	mux.HandleFunc("GET /v1/sessions/{id}/messages", h.messages)

@@ -56,6 +56,12 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		}
 		return replicate.StartNew, nil
 	}
+	if r.at != nil {
+		if !parent.HasLog {
+			return "", ErrNoSession
+		}
+		return replicate.StartSafe, nil // what is damaged behind the point does not matter
+	}
 	if err := m.checkLog(parent); err != nil {
 		return "", err
 	}

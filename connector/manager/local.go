@@ -11,6 +11,7 @@ import (
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/inbox"
+	"cloudsession/connector/replicate"
 	"cloudsession/connector/webhook"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -212,11 +213,12 @@ func message(sessionID string, m inbox.Message) control.Message {
 // Status maps an error to the HTTP status of the local socket.
 func (l Local) Status(err error) int {
 	switch {
-	case errors.Is(err, cloudstore.ErrBadSessionID), errors.Is(err, whatsapp.ErrBadAddress):
+	case errors.Is(err, cloudstore.ErrBadSessionID), errors.Is(err, whatsapp.ErrBadAddress), errors.Is(err, errBadPoint):
 		return http.StatusBadRequest
-	case errors.Is(err, ErrNoSession):
+	case errors.Is(err, ErrNoSession), errors.Is(err, replicate.ErrNoPoint):
 		return http.StatusNotFound
 	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired),
+		errors.Is(err, ErrOpen), errors.Is(err, errBanned), errors.Is(err, errLogDamaged),
 		errors.Is(err, ErrFull), errors.Is(err, ErrDraining):
 		return http.StatusConflict
 	case errors.Is(err, ErrClosing), cloudstore.IsUnavailable(err):

@@ -28,6 +28,8 @@ type openRequest struct {
 	byCommand bool
 	// anyWanted: also a session that is to stay closed.
 	anyWanted bool
+	// at is the point of the log to go back to; nil for its end.
+	at *replicate.Point
 	// again: the session is open here and gets its first backup after a DELETE.
 	again bool
 }
@@ -117,6 +119,7 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, prior.close()) }()
+	prior.at = r.at
 	taken, err := m.take(ctx, s, prior, r)
 	if err != nil {
 		return nil, err
@@ -143,6 +146,8 @@ type prior struct {
 	parent cloudstore.Owner
 	// local: the term starts safely from the file, which is the only copy.
 	local bool
+	// at is the older point of the log that it begins with.
+	at *replicate.Point
 }
 
 // close closes the file unless it was handed on.
@@ -289,7 +294,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 		o.file, p.file = p.file, nil // handed on: prior must not close it
 		path, term.Salt = o.file.Path(), p.state.Salt
 	} else {
-		if restored, err = m.newFile(ctx, s, o, path); err != nil {
+		if restored, err = m.newFile(ctx, s, o, p, path); err != nil {
 			return nil, err
 		}
 		term.Salt, term.Log = restored.Salt, restored.Log
@@ -315,17 +320,13 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 }
 
 // newFile restores the file of a term from the cloud, or makes an empty one.
-func (m *Manager) newFile(ctx context.Context, s *session, o *opened, path string) (restored replicate.Restored, err error) {
+func (m *Manager) newFile(ctx context.Context, s *session, o *opened, p *prior, path string) (restored replicate.Restored, err error) {
 	if err := discard(path); err != nil {
 		return restored, fmt.Errorf("remove an unfinished file: %w", err)
 	}
 	if !o.fresh.Load() {
-		restored, err = replicate.Restore(ctx, m.opt.Store, m.opt.Keys, o.taken, path)
-		if errors.Is(err, replicate.ErrNothing) {
-			return restored, ErrNoSession
-		}
-		if err != nil {
-			return restored, fmt.Errorf("restore session: %w", err)
+		if restored, err = m.restoreFile(ctx, o.taken, p.at, path); err != nil {
+			return restored, err
 		}
 	}
 	o.file, err = capture.Open(ctx, path, capture.Options{OnCommit: s.changed})

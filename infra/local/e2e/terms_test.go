@@ -225,6 +225,58 @@ func TestDatabaseRestoredFromABackup(t *testing.T) {
 	s.nothingLost(elsewhere)
 }
 
+// Back to an older point of the log, by its place or by a time: for a log that is
+// damaged behind it, or because somebody wants it. The start is safe, and what
+// follows is exact again.
+func TestRestoreToAnOlderPoint(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("c")
+	s.talk(c)
+	s.waitPushed(c)
+	db := s.database()
+	var point string
+	s.must(db.QueryRowContext(s.ctx, `SELECT CONCAT(g.epoch, '.', MAX(g.seq)) FROM session_segments g
+		WHERE g.session_id = ? AND g.kind IN ('base', 'delta') AND g.part = g.parts GROUP BY g.epoch`, s.session).Scan(&point))
+	for range 3 {
+		s.talk(c) // what the point knows nothing of
+	}
+	if out, err := c.Command(s.ctx, "restore", s.session, "--at", point).CombinedOutput(); err == nil || !strings.Contains(string(out), "close it first") {
+		t.Errorf("restore of an open session: %v %s", err, out)
+	}
+	s.must(c.Stop(15 * time.Second))
+	s.exec(db, fmt.Sprintf("DELETE FROM session_segments WHERE session_id = ? AND seq = %d AND kind <> 'seal'", s.lastSeq(db)))
+
+	fresh := s.connector("fresh")
+	if _, err := fresh.Open(s.ctx, s.session); err == nil {
+		t.Fatal("a damaged log was opened")
+	}
+	for _, bad := range []string{"7.7", "2001-01-01T00:00:00Z", "yesterday"} {
+		if out, err := fresh.Command(s.ctx, "restore", s.session, "--at", bad).CombinedOutput(); err == nil {
+			t.Errorf("restore at %s: %s", bad, out)
+		}
+	}
+	out, err := fresh.Command(s.ctx, "restore", s.session, "--at", point).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "start safe") {
+		t.Fatalf("restore at %s: %v %s", point, err, out)
+	}
+	s.startsSafely(fresh)
+	s.nothingLost(fresh)
+	s.must(fresh.Close(s.ctx, s.session))
+
+	// By a time: now is the newest point. And the term before was sealed: exact.
+	if opened, err := fresh.Open(s.ctx, s.session); err != nil || opened.Start != "exact" {
+		t.Errorf("open after a term that went back: %+v, %v", opened, err)
+	}
+	s.talk(fresh)
+	s.must(fresh.Close(s.ctx, s.session))
+	out, err = fresh.Command(s.ctx, "restore", s.session, "--at", time.Now().Add(time.Hour).Format(time.RFC3339)).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "start safe") {
+		t.Fatalf("restore by time: %v %s", err, out)
+	}
+	s.startsSafely(fresh)
+	s.nothingLost(fresh)
+}
+
 // databaseRestored runs the command that says so.
 func (s *scene) databaseRestored(c *rigConnector) {
 	s.t.Helper()
