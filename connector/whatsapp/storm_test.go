@@ -72,10 +72,9 @@ func (w *world) storm(seed uint64, without string, each int) *client {
 	for i := range 3 {
 		peers = append(peers, w.phone(fmt.Sprintf("+62 813 0000 000%d", i), fmt.Sprint("Peer ", i)))
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*patience)
 	defer cancel()
-	var traffic, forgetting sync.WaitGroup
-	done := make(chan struct{})
+	var traffic sync.WaitGroup
 	for n, peer := range peers {
 		random := rand.New(rand.NewPCG(seed, uint64(n)+1))
 		c.send(peer.PN(), fmt.Sprintf("hello %d", n))
@@ -87,7 +86,10 @@ func (w *world) storm(seed uint64, without string, each int) *client {
 				if _, err := c.Send(ctx, peer.PN().String(), fmt.Sprintf("out %d %d", n, i), ""); err != nil {
 					w.t.Error(err)
 				}
-				if i%4 != 0 {
+				if random.IntN(2) == 0 {
+					peer.ForgetSessions()
+				}
+				if i%6 != 0 {
 					continue
 				}
 				if _, err := peer.SendText(ctx, w.own.PN(), fmt.Sprintf("in %d %d", n, i)); err != nil {
@@ -95,20 +97,8 @@ func (w *world) storm(seed uint64, without string, each int) *client {
 				}
 			}
 		})
-		forgetting.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				case <-time.After(time.Duration(50+random.IntN(150)) * time.Millisecond): // the storm's pace
-					peer.ForgetSessions()
-				}
-			}
-		})
 	}
 	traffic.Wait()
-	close(done)
-	forgetting.Wait()
 	return c
 }
 
@@ -121,7 +111,7 @@ func TestStorm(t *testing.T) {
 		w := newWorld(t)
 		c := w.storm(seed, "", each)
 		for n := range 4 {
-			for i := 0; i < each; i += 4 {
+			for i := 0; i < each; i += 6 {
 				c.awaitMessage(fmt.Sprintf("in %d %d", n, i))
 			}
 		}
@@ -134,7 +124,7 @@ func TestStorm(t *testing.T) {
 	})
 	t.Run("unguarded", func(t *testing.T) {
 		w := newWorld(t)
-		w.storm(seed, "W1", each)
+		w.storm(seed, "W1", 5*each) // ends with the first reuse
 		t.Logf("%d messages, %d lost so far, reused: %+v", w.service.Counters().Accepted, len(w.service.Lost()), w.service.Reuses())
 		if len(w.service.Reuses()) == 0 {
 			t.Error("no message key was used twice: the storm proves nothing")
