@@ -26,22 +26,21 @@ const (
 	moveLook     = 50 * time.Millisecond
 )
 
-var (
-	errDrainRuns    = errors.New("another `connector drain` is at work on this connector")
-	errDrainStopped = errors.New("draining was ended by `connector drain --stop`")
-)
+var errDrainStopped = errors.New("draining was ended by `connector drain --stop`")
 
 // Drain marks this connector as one that takes nothing any more, and hands its
 // sessions over to others, a few at a time, each by a restore command of its own.
 // It reports each session's outcome and returns when none is left that can be
 // moved. If ctx ends, nothing new is begun, what is under way ends as it should,
-// and the connector goes on draining.
+// and the connector goes on draining. A second one waits for the first.
 func (l Local) Drain(ctx context.Context, report func(control.DrainEvent)) error {
 	m := l.m
-	if !m.drains.TryLock() {
-		return errDrainRuns
+	select { // an earlier one may still be ending
+	case m.drains <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	defer m.drains.Unlock()
+	defer func() { <-m.drains }()
 	if err := m.setDraining(ctx, true); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"cloudsession/shared/command"
 )
 
-// ErrNotLive: the connector that a session shall go to does not run.
+// ErrNotLive means that the connector a session shall go to does not run.
 var ErrNotLive = errors.New("connector is not live")
 
 // errHandedOn: another connector is in charge of the command now.

@@ -72,16 +72,16 @@ type Manager struct {
 	endHard  context.CancelFunc
 	states   chan struct{} // some session's state is to be reported
 
-	places   int         // sessions that are about to be opened: they count against the capacity
-	draining atomic.Bool // takes nothing any more
-	drains   sync.Mutex  // held by the one Drain that runs
+	places   int           // sessions that are about to be opened: they count against the capacity
+	draining atomic.Bool   // takes nothing any more
+	drains   chan struct{} // filled by the one Drain that runs
 	sweeps   sweeps
 	turns    chan struct{} // one for each session that a sweep is opening
 }
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
-	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
+	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
 	return m

@@ -6,7 +6,7 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
-// ErrDraining: the connector takes no sessions any more.
+// ErrDraining means that the connector takes no sessions any more.
 var ErrDraining = errors.New("connector is draining: `connector drain --stop` ends that")
 
 // enter gives a session that is about to be opened a place, so that those opened

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +177,39 @@ func TestRollingRestart(t *testing.T) {
 	}
 	if len(gaps) != 2 {
 		t.Errorf("the session moved %d times, want twice: the restarts themselves must not touch it", len(gaps))
+	}
+}
+
+// A drain that is interrupted leaves every session open on one connector or the
+// other; another one goes on.
+func TestDrainInterrupted(t *testing.T) {
+	s := newScene(t)
+	a, b := s.connector("a"), s.connector("b")
+	all := []*scene{s, newScene(t), newScene(t), newScene(t), newScene(t), newScene(t)}
+	for _, each := range all {
+		each.must(a.Pair(each.ctx, each.session, each.owner))
+	}
+	out := &lockedBuffer{}
+	drain := a.Command(s.ctx, "drain")
+	drain.Stdout, drain.Stderr = out, out
+	s.must(drain.Start())
+	s.wait("the first session to move", func() bool { return strings.Contains(out.String(), "→") })
+	s.must(drain.Process.Signal(os.Interrupt))
+	if err := drain.Wait(); err == nil && !strings.Contains(out.String(), "moved 6") {
+		t.Errorf("an interrupted drain succeeded:\n%s", out)
+	} else if err != nil && !strings.Contains(out.String(), "goes on draining") {
+		t.Errorf("an interrupted drain does not say what is left: %v\n%s", err, out)
+	}
+	again, err := a.Command(s.ctx, "drain").CombinedOutput()
+	if err != nil || !strings.Contains(string(again), "0 open here") {
+		t.Errorf("drain once more: %v\n%s", err, again)
+	}
+	for _, each := range all {
+		each.talk(b)
+		each.nothingLost(b)
+	}
+	if strings.Contains(b.Logs(), "start=safe") {
+		t.Error("a session was taken safely, not exactly")
 	}
 }
 

@@ -24,7 +24,7 @@ func TestO1OneProcess(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "in use by another connector") {
 		t.Errorf("a second process on one data directory: %v\n%s", err, out)
 	}
-	elsewhere := exec.CommandContext(s.ctx, world.Stack.ConnectorBinary(), "run") //nolint:gosec // our own program
+	elsewhere := exec.CommandContext(s.ctx, world.Stack.ConnectorBinary(), "run")
 	log := &lockedBuffer{}
 	elsewhere.Env, elsewhere.Stdout, elsewhere.Stderr = append(a.Env(), "DATA_DIR="+t.TempDir()), log, log
 	s.must(elsewhere.Start())

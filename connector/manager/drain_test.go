@@ -1,0 +1,78 @@
+package manager
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"cloudsession/connector/ownership"
+	"cloudsession/shared/cloudstore"
+)
+
+// Places are given before sessions are open, so that many openings at once don't
+// exceed the capacity; a draining connector gives none but for what is its own.
+func TestPlaces(t *testing.T) {
+	m := New(Options{Capacity: 2, Log: slog.New(slog.DiscardHandler)})
+	first, err := m.enter(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.enter(false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.enter(true); !errors.Is(err, ErrFull) {
+		t.Errorf("a third place of two: %v", err)
+	}
+	if load := m.Load(); load.Sessions != 2 || m.free() != 0 {
+		t.Errorf("load %+v, %d free", load, m.free())
+	}
+	for range 2 { // twice is once
+		first()
+	}
+	m.draining.Store(true)
+	if _, err := m.enter(false); !errors.Is(err, ErrDraining) {
+		t.Errorf("a place on a draining connector: %v", err)
+	}
+	if _, err := m.enter(true); err != nil {
+		t.Errorf("a place for a session of its own: %v", err)
+	}
+	if load := m.Load(); load.Sessions != 2 || !load.Draining {
+		t.Errorf("load %+v", load)
+	}
+}
+
+// A drain sends each session where there is most room, and counts what it sent
+// since the target's row was last renewed.
+func TestDrainChooses(t *testing.T) {
+	m := New(Options{Log: slog.New(slog.DiscardHandler), Lease: new(ownership.Lease)})
+	d := drain{m: m, given: map[string]given{}}
+	renewal := time.Unix(1000, 0)
+	row := func(id string, capacity, sessions int) cloudstore.Connector {
+		return cloudstore.Connector{ID: id, Live: true, Capacity: capacity, Sessions: sessions, LeaseUntil: renewal}
+	}
+	dead, leaving := row("dead", 100, 0), row("leaving", 100, 0)
+	dead.Live, leaving.Draining = false, true
+	all := []cloudstore.Connector{dead, leaving, row("full", 5, 5), row("b", 10, 8), row("c", 10, 7)}
+	var got []string
+	for range 6 {
+		to, reason := d.choose(all)
+		if got = append(got, to); (to == "") == (reason == "") {
+			t.Errorf("target %q, reason %q", to, reason)
+		}
+	}
+	want := []string{"c", "b", "c", "b", "c", ""}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("targets %q, want %q", got, want)
+		}
+	}
+	// Its next renewal shows what came.
+	renewal = renewal.Add(time.Second)
+	if to, _ := d.choose([]cloudstore.Connector{row("b", 10, 9)}); to != "b" {
+		t.Errorf("after a renewal: %q", to)
+	}
+	if _, reason := d.choose([]cloudstore.Connector{dead, leaving}); reason != "there is no other live connector that takes sessions" {
+		t.Errorf("nobody: %q", reason)
+	}
+}
