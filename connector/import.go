@@ -16,7 +16,7 @@ import (
 
 func importCommand(p program) *cobra.Command {
 	cmd := &cobra.Command{Use: "import", Short: "Bring in sessions from elsewhere"}
-	cmd.AddCommand(importNodeRowsCommand(p))
+	cmd.AddCommand(importNodeRowsCommand(p), importBaileysCommand(p), importWhatsmeowCommand(p))
 	return cmd
 }
 

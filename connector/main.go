@@ -56,7 +56,7 @@ func rootCommand(p program) *cobra.Command {
 	}
 	root.AddCommand(
 		runCommand(p), pairCommand(p), openCommand(p), closeCommand(p), sendCommand(p), messagesCommand(p),
-		sessionsCommand(p), drainCommand(p), inspectCommand(p), importCommand(p), rekeyCommand(p), migrateCommand(p), tokenCommand(p), configCommand(p), versionCommand(p),
+		sessionsCommand(p), drainCommand(p), inspectCommand(p), importCommand(p), exportCommand(p), rekeyCommand(p), migrateCommand(p), tokenCommand(p), configCommand(p), versionCommand(p),
 		databaseRestoredCommand(p), restoreAtCommand(p),
 	)
 	return root

@@ -160,6 +160,11 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		}
 		body = bytes.NewReader(b)
 	}
+	return c.send(ctx, method, path, body)
+}
+
+// send makes a request and turns what isn't 200 into an error.
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://connector"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("build request: %w", err)

@@ -25,6 +25,7 @@ type Connector interface {
 	// with new ones when follow is set, until ctx ends.
 	Messages(ctx context.Context, sessionID string, after int64, follow bool, report func(Message) error) error
 	Drainer
+	Mover
 	Status(err error) int
 }
 
@@ -47,6 +48,8 @@ func Handler(c Connector) http.Handler {
 	mux.HandleFunc("POST /v1/sessions/{id}/pair", h.pair)
 	mux.HandleFunc("POST /v1/sessions/{id}/send", h.send)
 	mux.HandleFunc("GET /v1/sessions/{id}/messages", h.messages)
+	mux.HandleFunc("POST /v1/sessions/{id}/import", h.importFile)
+	mux.HandleFunc("POST /v1/sessions/{id}/export", h.exportFile)
 	mux.HandleFunc("POST /v1/drain", h.drain)
 	mux.HandleFunc("DELETE /v1/drain", h.undrain)
 	return mux

@@ -51,6 +51,9 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		return replicate.StartNew, nil
 	}
 	if r.create {
+		if r.staged.replaces() {
+			return replicate.StartNew, nil
+		}
 		if (parent.HasLog || parent.HasCredentials) && parent.Owner.State != string(whatsapp.StateLoggedOut) {
 			return "", ErrPaired // a new identity is never minted over an existing session
 		}

@@ -28,6 +28,8 @@ type openRequest struct {
 	byCommand bool
 	// anyWanted: also a session that is to stay closed.
 	anyWanted bool
+	// staged is a session file from elsewhere that the term begins with.
+	staged *staged
 	// at is the point of the log to go back to; nil for its end.
 	at *replicate.Point
 	// again: the session is open here and gets its first backup after a DELETE.
@@ -102,7 +104,7 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 // the service can't be reached; how that goes is told by its states.
 func (m *Manager) connect(s *session, o *opened) {
 	m.later(func() {
-		err := o.wa.Connect(m.life, o.taken.Start == replicate.StartSafe)
+		err := o.wa.Connect(m.life, o.safe)
 		if err != nil && m.life.Err() == nil && !errors.Is(err, whatsapp.ErrStopped) {
 			s.log.Warn("session not connected", "error", err)
 		}
@@ -119,7 +121,7 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, prior.close()) }()
-	prior.at = r.at
+	prior.staged, prior.at = r.staged, r.at
 	taken, err := m.take(ctx, s, prior, r)
 	if err != nil {
 		return nil, err
@@ -146,6 +148,8 @@ type prior struct {
 	parent cloudstore.Owner
 	// local: the term starts safely from the file, which is the only copy.
 	local bool
+	// staged is what the term begins with instead of what is known here.
+	staged *staged
 	// at is the older point of the log that it begins with.
 	at *replicate.Point
 }
@@ -243,7 +247,7 @@ func (s *session) changed() {
 func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest) (cloudstore.Taken, error) {
 	req := cloudstore.TakeRequest{
 		SessionID: s.id, ConnectorID: m.opt.Lease.ConnectorID(), Incarnation: m.opt.Lease.Incarnation(),
-		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create || r.again,
+		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create && !r.staged.replaces() || r.again,
 		AnyWanted: r.byCommand || r.create || r.again || r.anyWanted, ByCommand: r.byCommand || r.create,
 		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) {
 			p.parent = parent.Owner
@@ -278,13 +282,13 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 // build makes the file of a term ready to connect: resumed, restored or new;
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
-	o := &opened{taken: taken, gone: make(chan struct{})}
-	o.fresh.Store(taken.Start == replicate.StartNew)
+	o := &opened{taken: taken, gone: make(chan struct{}), safe: taken.Start == replicate.StartSafe || p.staged.safe()}
+	o.fresh.Store(taken.Start == replicate.StartNew && p.staged == nil)
 	term := replicate.Term{
 		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,
 		Parent: sessionlog.Cursor{Epoch: taken.ParentEpoch, Seq: taken.ParentSeq, Tag: taken.ParentTag},
 	}
-	if o.fresh.Load() {
+	if taken.Start == replicate.StartNew {
 		term.Backup = cloudstore.BackupFull
 	}
 	var restored replicate.Restored
@@ -313,7 +317,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if !own && !o.fresh.Load() {
+	if !own && taken.Start != replicate.StartNew {
 		s.log.Info(fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil
@@ -324,13 +328,18 @@ func (m *Manager) newFile(ctx context.Context, s *session, o *opened, p *prior, 
 	if err := discard(path); err != nil {
 		return restored, fmt.Errorf("remove an unfinished file: %w", err)
 	}
-	if !o.fresh.Load() {
+	if p.staged != nil {
+		restored, err = p.staged.adopt(path)
+		if err != nil {
+			return restored, err
+		}
+	} else if !o.fresh.Load() {
 		if restored, err = m.restoreFile(ctx, o.taken, p.at, path); err != nil {
 			return restored, err
 		}
 	}
 	o.file, err = capture.Open(ctx, path, capture.Options{OnCommit: s.changed})
-	if err != nil || !restored.CredentialsOnly {
+	if err != nil || !restored.CredentialsOnly || p.staged != nil {
 		return restored, err
 	}
 	if err := fillFromCredentials(ctx, o.file, restored.Credentials); err != nil {
@@ -364,8 +373,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	if err := m.prepareDelivery(ctx, o); err != nil {
 		return err
 	}
-	safe := term.Start == replicate.StartSafe
-	if safe {
+	if o.safe {
 		err = o.wa.PrepareSafe(ctx, whatsapp.PrepareSafe{MaxPreKeyID: restored.MaxPreKeyID, CredentialsOnly: restored.CredentialsOnly})
 		if err != nil {
 			return fmt.Errorf("drop stale state: %w", err)
@@ -374,9 +382,10 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	if o.rep, err = m.opt.Replicator.Attach(ctx, o.file, term); err != nil {
 		return fmt.Errorf("attach replication: %w", err)
 	}
-	if safe && term.Backup != cloudstore.BackupOff {
+	based := o.safe || term.Start == replicate.StartNew && !o.fresh.Load()
+	if based && term.Backup != cloudstore.BackupOff {
 		if err := o.rep.Flush(ctx); err != nil {
-			return fmt.Errorf("push the base of a safe start: %w", err)
+			return fmt.Errorf("push the base of the start: %w", err)
 		}
 	}
 	return nil

@@ -41,6 +41,7 @@ type opened struct {
 	file  *capture.File
 	wa    *whatsapp.Session
 	rep   *replicate.Session
+	safe  bool          // stale Signal state was dropped when the term began
 	local atomic.Bool   // the cloud copy was deleted: nothing is pushed until a sync
 	fresh atomic.Bool   // made by a pairing that has not succeeded yet
 	gone  chan struct{} // closed when this is no longer the session's current state
