@@ -18,9 +18,9 @@ type Copy struct {
 	// user was shown it.
 	Confirmed bool
 	Shown     int
-	// Accepted is when the service took the message, FirstShown when its user was
-	// first shown it; zero if never. UTC.
-	Accepted, FirstShown time.Time
+	// Accepted is when the service took the message, ConfirmedAt when the receipt
+	// came, FirstShown when its user was first shown it; zero if never. UTC.
+	Accepted, ConfirmedAt, FirstShown time.Time
 }
 
 type copyKey struct {
@@ -75,7 +75,7 @@ func (l *ledger) confirm(d *device, sender *account, id string) int {
 	if c == nil || c.Confirmed {
 		return 0
 	}
-	c.Confirmed = true
+	c.Confirmed, c.ConfirmedAt = true, time.Now().UTC()
 	return 1
 }
 

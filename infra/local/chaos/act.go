@@ -53,14 +53,18 @@ func (h *Harness) perform(a Action) (done bool, err error) {
 		h.link(a, m)
 		return true, nil
 	case LoseEnds:
+		over := m.trouble()
 		m.ends.loseAnswers()
 		pause(h.ctx, a.For)
 		m.ends.stop()
+		over()
 		return true, nil
 	case LateWrite:
+		over := m.trouble()
 		m.ends.holdWrites()
 		pause(h.ctx, a.For)
 		m.ends.stop()
+		over()
 		return true, nil
 	case ClockStep:
 		if !h.opt.Clocks {
@@ -152,8 +156,10 @@ func (h *Harness) restart(a Action, m *machine) (bool, error) {
 	}
 	switch a.Kind {
 	case KillEmpty:
+		m.lostDisk()
 		err = m.erase()
 	case KillOld:
+		m.lostDisk()
 		err = m.putBack(snapshot)
 	default:
 	}
@@ -219,6 +225,9 @@ func (h *Harness) link(a Action, m *machine) {
 		f.Hold = faultproxy.Both
 	default:
 		f.Latency, f.Jitter = 150*time.Millisecond, 500*time.Millisecond
+	}
+	if a.Link == linkTiDB {
+		defer m.trouble()()
 	}
 	m.links[a.Link].Set(f)
 	pause(h.ctx, a.For)

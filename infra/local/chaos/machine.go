@@ -39,6 +39,8 @@ type machine struct {
 	frozen   bool
 	sessions map[string]control.Session // as last seen
 	seenAt   time.Time
+	troubles []period    // with TiDB
+	losses   []time.Time // of the disk
 }
 
 func (h *Harness) newMachine(i int) (*machine, error) {

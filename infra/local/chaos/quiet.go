@@ -9,7 +9,6 @@ import (
 
 	"go.mau.fi/whatsmeow/types"
 
-	"cloudsession/connector/watest"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -103,7 +102,7 @@ func (h *Harness) unsettled() (*lack, error) {
 			return m, err
 		}
 	}
-	if lost := h.answerable(h.rig.WhatsApp.Lost()); len(lost) > 0 {
+	if lost := h.inexcusable(h.rig.WhatsApp.Lost()); len(lost) > 0 {
 		return &lack{"I2", h.sessionOf(lost[0].From), describeLost("phone", lost)}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
@@ -123,13 +122,6 @@ func (h *Harness) unsettledMachine() (*lack, error) {
 		}
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
-}
-
-// answerable leaves out what nobody can be asked for any more: messages whose
-// sender's device was unlinked before the receiver, after a safe start, could
-// ask for them again.
-func (h *Harness) answerable(lost []watest.Copy) []watest.Copy {
-	return slices.DeleteFunc(lost, func(c watest.Copy) bool { return !h.rig.WhatsApp.Device(c.From).Linked })
 }
 
 func (h *Harness) unsettledLine(l *line) (*lack, error) {
@@ -164,7 +156,7 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 	case waiting > 0:
 		return &lack{"I2", session, fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
 	}
-	if lost := h.answerable(h.rig.WhatsApp.LostBy(device)); len(lost) > 0 {
+	if lost := h.inexcusable(h.rig.WhatsApp.LostBy(device)); len(lost) > 0 {
 		return &lack{"I2", session, describeLost("application", lost)}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong

@@ -18,13 +18,14 @@ type Report struct {
 	Took      time.Duration
 	Schedules int
 	Faults    map[Kind]int
-	Skipped   int // actions that found another one at work
-	Starts    int // of connector processes
-	Exits     int // that they took by themselves
-	ToApp     int // messages shown to the applications
-	FromApp   int // messages acknowledged to them
-	Tries     int // sends they made for those
-	Repeats   int // messages delivered to an application again, under the same key
+	Skipped   int            // actions that found another one at work
+	Starts    int            // of connector processes
+	Exits     int            // that they took by themselves
+	ToApp     int            // messages shown to the applications
+	FromApp   int            // messages acknowledged to them
+	Tries     int            // sends they made for those
+	Repeats   int            // messages delivered to an application again, under the same key
+	Excused   map[string]int // messages that are missing and may be, by reason
 	Service   watest.Counters
 	Terms     map[string]int  // epochs by start
 	Handoffs  int             // sealed terms that another connector went on from
@@ -48,6 +49,7 @@ func (h *Harness) report() *Report {
 		r.FromApp += len(l.sent)
 		l.mu.Unlock()
 	}
+	r.Excused = h.excused()
 	r.Service = h.rig.WhatsApp.Counters()
 	for _, gap := range h.rig.WhatsApp.Gaps(nil) {
 		r.Gaps = append(r.Gaps, gap.Until.Sub(gap.From))
@@ -109,6 +111,9 @@ func (r *Report) Text(w io.Writer) error {
 	fmt.Fprintf(out, "terms\t%s; %d handed over exactly\n", strings.Join(terms, ", "), r.Handoffs)
 	fmt.Fprintf(out, "gaps without a socket\t%d, p50 %s, max %s\n", len(r.Gaps), middle(r.Gaps), last(r.Gaps))
 	fmt.Fprintf(out, "whole again after the faults\tp50 %s, max %s\n", middle(r.Settle), last(r.Settle))
+	for _, why := range slices.Sorted(maps.Keys(r.Excused)) {
+		fmt.Fprintf(out, "missing, and may be\t%d × %s\n", r.Excused[why], why)
+	}
 	for _, msg := range slices.Sorted(maps.Keys(r.Errors)) {
 		fmt.Fprintf(out, "logged as an error\t%d × %s\n", r.Errors[msg], msg)
 	}

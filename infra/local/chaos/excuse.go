@@ -1,0 +1,129 @@
+package chaos
+
+import (
+	"slices"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/connector/watest"
+)
+
+// The reasons why a message may be missing that the design names, or that are
+// nobody's fault. All of them need two things to go wrong at once.
+const (
+	// A safely restored receiver has to ask for it again, and there is no one to
+	// ask: the device that sent it was unlinked.
+	senderGone = "its sender's device was unlinked"
+	// A1 acknowledges on local durability when TiDB does not answer for 2 s, and
+	// says "unprotected" meanwhile; then the disk was lost.
+	unprotected = "acknowledged while TiDB was out of reach, and lost with the disk"
+	// A safely restored receiver asked for it again, and the sender's record of it
+	// was lost with a disk in the last unreplicated moment.
+	senderForgot = "its sender's record was lost with the disk before it was replicated"
+)
+
+// lastMoment is how long a change may take to be replicated while nothing is
+// wrong with TiDB, on a busy machine.
+const lastMoment = 3 * time.Second
+
+// period is a time during which something was wrong with a machine.
+type period struct{ from, until time.Time }
+
+func (p period) meets(from, until time.Time) bool {
+	return p.from.Before(until) && (p.until.IsZero() || p.until.After(from))
+}
+
+// trouble notes that a machine can't reach TiDB as it should, until the function
+// it returns is called.
+func (m *machine) trouble() (over func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := len(m.troubles)
+	m.troubles = append(m.troubles, period{from: time.Now()})
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.troubles[i].until = time.Now()
+	}
+}
+
+// lostDisk notes that what was on the disk is gone, or some of it.
+func (m *machine) lostDisk() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.losses = append(m.losses, time.Now())
+}
+
+// lostAfter reports whether the machine lost its disk after something was
+// written to it, and before that can be expected to be in TiDB.
+func (m *machine) lostAfter(written time.Time, within time.Duration) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, loss := range m.losses {
+		if loss.Before(written) {
+			continue
+		}
+		// TiDB need not have been whole again for long when the disk went.
+		trouble := func(p period) bool { return p.meets(written.Add(-lastMoment), loss) }
+		if loss.Sub(written) < within || slices.ContainsFunc(m.troubles, trouble) {
+			return true
+		}
+	}
+	return false
+}
+
+// inexcusable leaves out the copies that may be missing.
+func (h *Harness) inexcusable(lost []watest.Copy) []watest.Copy {
+	return slices.DeleteFunc(lost, func(c watest.Copy) bool { return h.excuse(c) != "" })
+}
+
+// excused counts the copies that are missing and may be, by reason.
+func (h *Harness) excused() map[string]int {
+	lost := h.rig.WhatsApp.Lost()
+	for _, l := range h.lines {
+		l.mu.Lock()
+		device := l.device
+		l.mu.Unlock()
+		lost = append(lost, h.rig.WhatsApp.LostBy(device)...)
+	}
+	reasons := map[string]int{}
+	for _, c := range lost {
+		if why := h.excuse(c); why != "" {
+			reasons[why]++
+		}
+	}
+	return reasons
+}
+
+func (h *Harness) excuse(c watest.Copy) string {
+	if !h.rig.WhatsApp.Device(c.From).Linked {
+		return senderGone
+	}
+	if c.Device.Device != 0 && c.Confirmed {
+		if m := h.machineOf(c.Device, c.ConfirmedAt); m != nil && m.lostAfter(c.ConfirmedAt, 0) {
+			return unprotected
+		}
+	}
+	if c.From.Device != 0 {
+		if m := h.machineOf(c.From, c.Accepted); m != nil && m.lostAfter(c.Accepted, lastMoment) {
+			return senderForgot
+		}
+	}
+	return ""
+}
+
+// machineOf is where a device was admitted at a time.
+func (h *Harness) machineOf(device types.JID, at time.Time) *machine {
+	for _, a := range h.rig.WhatsApp.Admissions(&device) {
+		// An ack may be on its way when its socket ends.
+		if a.From.After(at) || !a.Until.IsZero() && a.Until.Add(time.Second).Before(at) {
+			continue
+		}
+		i := slices.IndexFunc(h.machines, func(m *machine) bool { return m.via == a.Via })
+		if i >= 0 {
+			return h.machines[i]
+		}
+	}
+	return nil
+}
