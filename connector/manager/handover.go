@@ -244,12 +244,15 @@ func (m *Manager) reload(ctx context.Context, s *session) error {
 	if o := s.current(); o.local.Load() || o.fresh.Load() {
 		return ErrNoSession // it is here, but nothing of it is in the cloud
 	}
+	leave := m.keep()
+	defer leave()
 	if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		s.log.Warn("session not closed exactly before the reload", "error", err)
 	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "restore", byCommand: true}); err != nil {
 		return err
 	}
+	leave()
 	s.succeeded()
 	return m.waitConnected(ctx, s)
 }

@@ -23,6 +23,18 @@ func (m *Manager) enter(own bool) (leave func(), err error) {
 	if m.takenLocked() >= m.opt.Capacity {
 		return nil, ErrFull
 	}
+	return m.placeLocked(), nil
+}
+
+// keep holds the place of a session that is open while it is closed and opened
+// again.
+func (m *Manager) keep() (leave func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.placeLocked()
+}
+
+func (m *Manager) placeLocked() (leave func()) {
 	m.places++
 	left := false
 	return func() {
@@ -32,7 +44,7 @@ func (m *Manager) enter(own bool) (leave func(), err error) {
 			left = true
 			m.places--
 		}
-	}, nil
+	}
 }
 
 // takenLocked counts the sessions that are open and those about to be.

@@ -213,6 +213,33 @@ func TestDrainInterrupted(t *testing.T) {
 	}
 }
 
+// The connector dies in the middle of its drain, with sessions in every step of a
+// handover: each is taken, nothing is lost.
+func TestDrainKilled(t *testing.T) {
+	s := newScene(t)
+	a, b := s.doomed("a"), s.connector("b")
+	all := []*scene{s, newScene(t), newScene(t), newScene(t), newScene(t), newScene(t)}
+	for _, each := range all {
+		each.must(a.Pair(each.ctx, each.session, each.owner))
+		each.talk(a)
+	}
+	out := &lockedBuffer{}
+	drain := a.Command(s.ctx, "drain")
+	drain.Stdout, drain.Stderr = out, out
+	s.must(drain.Start())
+	s.wait("the first session to move", func() bool { return strings.Contains(out.String(), "→") })
+	s.must(a.Kill9())
+	if err := drain.Wait(); err == nil && !strings.Contains(out.String(), "moved 6") {
+		t.Errorf("a drain succeeded whose connector was killed:\n%s", out)
+	}
+	for _, each := range all {
+		each.must(b.WaitState(each.ctx, each.session, "connected", "restored safely"))
+		each.talk(b)
+		each.nothingLost(b)
+	}
+	t.Logf("before the end: %s", out)
+}
+
 // What a drain can't move stays open, and the command says why.
 func TestDrainLeavesWhatItMust(t *testing.T) {
 	s := newScene(t)
