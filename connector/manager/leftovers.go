@@ -18,6 +18,8 @@ import (
 const (
 	leftoversEvery = 5 * time.Second // how often the files of ended terms are looked through
 	leftoversOpen  = 32              // of them open at a time
+	orphanAge      = 10 * time.Second
+	termFiles      = "[0-9]*.db" // of terms: not what is imported or exported
 	// deliverRest is the mark of a file whose session has ended for good: nobody
 	// opens it again, so all it has not delivered is left to be delivered from it.
 	deliverRest = "deliver_rest"
@@ -235,7 +237,7 @@ func (m *Manager) byFolder() map[string]*session {
 // folder looks through one session's files, unless they are being moved.
 func (l *leftovers) folder(ctx context.Context, dir string, s *session) error {
 	if s == nil {
-		id, err := sessionOf(dir)
+		id, err := sessionIn(ctx, dir)
 		if err != nil || id == "" {
 			return errors.Join(err, l.aside(ctx, dir))
 		}
@@ -247,11 +249,66 @@ func (l *leftovers) folder(ctx context.Context, dir string, s *session) error {
 		return nil // the next pass
 	}
 	defer s.mu.Unlock()
-	var err error
+	err := setOrphansAside(s)
 	if s.current() == nil {
-		err = l.fenced(ctx, s)
+		err = errors.Join(err, l.fenced(ctx, s))
 	}
 	return errors.Join(err, l.aside(ctx, dir))
+}
+
+// sessionIn is the session that a folder belongs to, "" if that can't be told.
+func sessionIn(ctx context.Context, dir string) (string, error) {
+	id, err := sessionOf(dir)
+	if err != nil || id != "" {
+		return id, err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, termFiles))
+	if err != nil {
+		return "", fmt.Errorf("list session files: %w", err)
+	}
+	for _, path := range files {
+		if time.Since(written(path)) < orphanAge {
+			continue // it may be about to become a session's file
+		}
+		f, err := capture.Open(ctx, path, capture.Options{})
+		if errors.Is(err, capture.ErrCorrupt) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		state, err := f.State(ctx)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+		if state.SessionID != "" {
+			return state.SessionID, nil
+		}
+	}
+	return "", nil
+}
+
+// setOrphansAside finishes what a process that died may have left half done:
+// a file that is no session's any more, and was not set aside yet.
+func setOrphansAside(s *session) error {
+	adopted, ok, err := s.files.adopted()
+	if err != nil {
+		return err
+	}
+	keep := ""
+	if ok {
+		keep = filepath.Base(adopted)
+	}
+	files, err := filepath.Glob(filepath.Join(s.files.dir, termFiles))
+	if err != nil {
+		return fmt.Errorf("list session files: %w", err)
+	}
+	for _, path := range files {
+		if filepath.Base(path) != keep {
+			return s.files.setAsideOthers(keep)
+		}
+	}
+	return nil
 }
 
 // aside begins to deliver from the files that were set aside.

@@ -181,6 +181,25 @@ func TestLeftoversAreDelivered(t *testing.T) {
 	}
 }
 
+// A process died in the middle of setting a file aside: it is no session's any
+// more, but still in its place.
+func TestLeftoversOfAnOrphan(t *testing.T) {
+	m, app := withApplication(t)
+	files := filesOf(m.opt.DataDir, "personal")
+	endedTerm(t, files, 1, nil)
+	long := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(files.newPath(1), long, long); err != nil {
+		t.Fatal(err)
+	}
+	l := m.newLeftovers()
+	defer l.stop()
+	l.pass(t.Context())
+	app.wait(t, "taken", func(_ int, ids []string) bool { return slices.Equal(ids, []string{"personal d2", "personal d3"}) })
+	if _, err := os.Stat(files.newPath(1)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still in its place: %v", err)
+	}
+}
+
 // Nobody opens a session again that has ended for good: then what was pushed is
 // left to be delivered, too.
 func TestLeftoversOfASessionThatIsOver(t *testing.T) {
