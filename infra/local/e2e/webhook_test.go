@@ -92,8 +92,9 @@ func TestWebhook(t *testing.T) {
 	s.nothingLost(c)
 }
 
-// The owner dies with undelivered messages, and its disk with it: the next owner delivers them, each under one key.
-func TestWebhookOverFailover(t *testing.T) {
+// The owner dies with undelivered messages and a send whose outcome it never heard, and its disk with it: the next
+// owner delivers the messages, each under one key, and the send repeated with its key is one message at the peer.
+func TestMessagesAndSendsOverFailover(t *testing.T) {
 	s := newScene(t)
 	app := s.application()
 	old := s.paired("old", app.Env()...)
@@ -106,6 +107,7 @@ func TestWebhookOverFailover(t *testing.T) {
 	texts = append(texts, s.writes(third, "third", 3, 6)...)
 	_, err := old.WaitText(s.ctx, s.session, texts[len(texts)-1])
 	s.must(err)
+	repeat := s.sendUnheard(old)
 	s.waitPushed(old)
 	s.must(old.Kill9())
 	s.must(os.RemoveAll(old.DataDir()))
@@ -116,6 +118,7 @@ func TestWebhookOverFailover(t *testing.T) {
 	s.restore()
 	s.must(app.WaitTexts(s.ctx, texts...))
 	s.inOrder(app, "peer", "third")
+	repeat(fresh)
 	s.talk(fresh)
 	s.nothingLost(fresh)
 }
@@ -151,15 +154,12 @@ func TestWebhookConfiguredLater(t *testing.T) {
 	s.nothingLost(c)
 }
 
-// A3 over a failover: the service has taken a message, its owner died without hearing so, and the disk is gone. The
-// same request on the next owner ends under the same message id, and the peer sees one message.
-func TestSendKeyOverFailover(t *testing.T) {
-	s := newScene(t)
-	old := s.paired("old")
-	s.talk(old)
-	device := s.owner.Devices()[len(s.owner.Devices())-1]
+// sendUnheard has the session send a text that the service takes, without the session hearing so. What it returns
+// repeats the request on another connector (A3): it has to end under the same message id, and the peer to see one text.
+func (s *scene) sendUnheard(old *rig.Connector) (repeat func(fresh *rig.Connector)) {
+	s.t.Helper()
+	device := s.device()
 	deaf := world.WhatsApp.Faults().LoseAcks(&device)
-	defer deaf.Remove()
 	req := control.SendRequest{To: s.peer.PN().String(), Text: s.session + " once", Key: "order 17"}
 	sending := make(chan error, 1)
 	go func() {
@@ -168,37 +168,29 @@ func TestSendKeyOverFailover(t *testing.T) {
 	}()
 	got, err := s.peer.WaitText(s.ctx, req.Text)
 	s.must(err)
-	s.waitPushed(old)
-	s.must(old.Kill9())
-	if err := <-sending; err == nil {
-		t.Fatal("the send was reported as done although nobody acknowledged it")
-	}
-	s.must(os.RemoveAll(old.DataDir()))
-	deaf.Remove()
-
-	fresh := s.connector("fresh")
-	s.restore()
-	sent, err := fresh.Send(s.ctx, s.session, req)
-	s.must(err)
-	if sent.ID != got.ID {
-		t.Errorf("the repeated request sent %s, the peer has %s", sent.ID, got.ID)
-	}
-	again, err := fresh.Send(s.ctx, s.session, req)
-	s.must(err)
-	if again.ID != sent.ID {
-		t.Errorf("asked once more, it sent %s", again.ID)
-	}
-	s.talk(fresh)
-	shown := 0
-	for _, m := range s.peer.Messages() {
-		if m.Text == req.Text {
-			shown++
+	return func(fresh *rig.Connector) {
+		s.t.Helper()
+		if err := <-sending; err == nil {
+			s.t.Error("the send was reported as done although nobody acknowledged it")
+		}
+		deaf.Remove()
+		for range 2 {
+			sent, err := fresh.Send(s.ctx, s.session, req)
+			s.must(err)
+			if sent.ID != got.ID {
+				s.t.Errorf("the repeated request sent %s, the peer has %s", sent.ID, got.ID)
+			}
+		}
+		shown := 0
+		for _, m := range s.peer.Messages() {
+			if m.Text == req.Text {
+				shown++
+			}
+		}
+		if shown != 1 {
+			s.t.Errorf("the peer sees the message %d times", shown)
 		}
 	}
-	if shown != 1 {
-		t.Errorf("the peer sees the message %d times", shown)
-	}
-	s.nothingLost(fresh)
 }
 
 // A2: a connector has acknowledged messages while TiDB was out of its reach, hangs, and loses the session. Nobody else
@@ -244,4 +236,22 @@ func TestWebhookOfWhatOnlyALostFileHolds(t *testing.T) {
 	s.must(app.WaitTexts(s.ctx, only...))
 	s.inOrder(app, "peer")
 	s.talk(fresh)
+}
+
+// The phone unlinks the session while the application is away: what it had not taken is delivered all the same.
+func TestWebhookAfterLogout(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	c := s.paired("c", app.Env()...)
+	app.Answer(http.StatusServiceUnavailable)
+	texts := s.writes(s.peer, "peer", 1, 3)
+	_, err := c.WaitText(s.ctx, s.session, texts[2])
+	s.must(err)
+	s.waitPushed(c)
+	s.must(s.owner.Unlink(s.ctx, s.device()))
+	s.must(c.WaitState(s.ctx, s.session, "logged_out"))
+	s.waitLog(c, "log sealed")
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+	s.inOrder(app, "peer")
 }
