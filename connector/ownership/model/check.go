@@ -117,7 +117,7 @@ func (s *search) expand(from *reached, next *level) (broken Invariant, at int32)
 		if broken != 0 || !s.remember(to, node{parent: from.node, step: step}) {
 			return
 		}
-		id := int32(len(s.nodes) - 1) //nolint:gosec // bounded by memory
+		id := int32(len(s.nodes) - 1)
 		if broken = s.check(&from.state, to); broken != 0 {
 			at = id
 			return

@@ -60,7 +60,7 @@ func (m *machine) check(before, s *State) Invariant {
 func (m *machine) checkActors(s *State) Invariant {
 	for p := range m.bounds.Procs {
 		proc := &s.Procs[p]
-		if proc.Term.Socket && proc.Believes && !m.bounds.Clone && s.Cloud.Owner.Conn != m.conn(p) {
+		if proc.Term.Socket && proc.Believes && !m.twoAllowed() && s.Cloud.Owner.Conn != m.conn(p) {
 			return OneActor
 		}
 		holds := proc.Term.Phase == Ready || proc.Term.Phase == Open || proc.Term.Phase == Closing

@@ -1,6 +1,9 @@
 package model
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // logEnd is where an epoch's log ends, as cloudstore.findEnd tells it.
 type logEnd struct {
@@ -127,9 +130,12 @@ type place struct {
 
 // lineage collects the rows that count, oldest first, back to the last complete
 // base: walk and fetch of connector/replicate.
-func (c *Cloud) lineage(end Cursor) (rows []place, base int, deltas bool) {
+func (c *Cloud) lineage(end Cursor, rules *Rules) (rows []place, base int, deltas bool) {
 	base = -1
 	for epoch, limit := end.Epoch, end.Seq; epoch != 0; epoch, limit = c.Epochs[epoch].Parent.Epoch, c.Epochs[epoch].Parent.Seq {
+		if rules.ReadToTheEnd {
+			limit = maxSeq
+		}
 		var here []place
 		for seq := uint8(1); seq < maxSeq && seq <= limit; seq++ {
 			row := c.Rows[epoch][seq]
@@ -143,7 +149,7 @@ func (c *Cloud) lineage(end Cursor) (rows []place, base int, deltas bool) {
 		}
 		pruned := len(here) == 0 && limit > 0 || len(here) > 0 && here[0].seq > 1
 		rows = append(here, rows...)
-		for i := len(here) - 1; i >= 0; i-- {
+		for i := range slices.Backward(here) {
 			if here[i].row.Kind == KindBase && here[i].row.Part == 1 && wholePush(here[i:]) {
 				return rows[i:], 0, deltas
 			}
@@ -173,7 +179,7 @@ func wholePush(rows []place) bool {
 // (L1, L3): every row verified against the one before it, pushes applied wholly
 // or not at all, the end exactly where the take found it.
 func (c *Cloud) restore(end Cursor, rules *Rules) (restored, error) {
-	rows, base, deltas := c.lineage(end)
+	rows, base, deltas := c.lineage(end, rules)
 	switch {
 	case base < 0 && deltas:
 		return restored{}, errNoBase
@@ -182,7 +188,7 @@ func (c *Cloud) restore(end Cursor, rules *Rules) (restored, error) {
 	case base < 0:
 		return restored{credentialsOnly: true}, nil
 	}
-	if last := rows[len(rows)-1]; last.epoch != end.Epoch || last.seq != end.Seq || last.row.Tag != end.Tag {
+	if last := rows[len(rows)-1]; !rules.ReadToTheEnd && (last.epoch != end.Epoch || last.seq != end.Seq || last.row.Tag != end.Tag) {
 		return restored{}, errMissing
 	}
 	found := restored{oldest: rows[0].epoch}

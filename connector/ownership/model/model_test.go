@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // large says that MODEL_SIZE=large asks for the wide bounds, which take minutes
@@ -84,36 +86,78 @@ func checkCoverage(t *testing.T, total *Result) {
 }
 
 // TestEachRuleIsNeeded takes out one rule after the other, and expects the
-// search to find what is lost without it.
+// search to find what is lost without it, by the way that testdata/traces.txt
+// tells. MODEL_UPDATE=1 writes that file anew.
 func TestEachRuleIsNeeded(t *testing.T) {
-	for _, m := range Mutations {
-		t.Run(m.Name, func(t *testing.T) {
-			t.Parallel()
-			if len(m.Breaks) == 0 {
-				if v := explore(t, m.Bounds, m.Rules, Limits{}).Violation; v != nil {
-					t.Errorf("without the rule %q %s is broken; DESIGN.md says that nothing is:\n%s",
-						m.Rule, v.Invariant, strings.Join(v.Trace, "\n"))
-				}
-				return
-			}
-			depth := 0
-			for _, want := range m.Breaks {
-				v := explore(t, m.Bounds, m.Rules, Limits{Only: want}).Violation
-				if v == nil {
-					t.Errorf("without the rule %q no search finds %s broken", m.Rule, want)
-					continue
-				}
-				t.Logf("%s:\n%s", v.Invariant, strings.Join(v.Trace, "\n"))
-				if depth == 0 || len(v.Trace) < depth {
-					depth = len(v.Trace)
-				}
-			}
-			// With the rule nothing is lost as far as that.
-			if found := explore(t, m.Bounds, Rules{}, Limits{Depth: depth}); found.Violation != nil {
-				t.Errorf("with the rule %s is broken too", found.Violation.Invariant)
-			}
-		})
+	traces := make([]string, len(Mutations))
+	t.Run("without", func(t *testing.T) {
+		for i, m := range Mutations {
+			t.Run(m.Name, func(t *testing.T) {
+				t.Parallel()
+				traces[i] = withoutRule(t, m)
+			})
+		}
+	})
+	if t.Failed() {
+		return
 	}
+	got := strings.Join(traces, "\n")
+	if os.Getenv("MODEL_UPDATE") != "" {
+		if err := os.WriteFile(tracesFile, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(tracesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("traces (-%s +found):\n%s", tracesFile, diff)
+	}
+}
+
+const tracesFile = "testdata/traces.txt"
+
+// withoutRule expects every invariant that the mutation names to break, and
+// tells how.
+func withoutRule(t *testing.T, m Mutation) string {
+	t.Helper()
+	text := fmt.Sprintf("== %s (%s)\n", m.Name, m.Rule)
+	if len(m.Breaks) == 0 {
+		if v := explore(t, m.Bounds, m.Rules, Limits{}).Violation; v != nil {
+			t.Errorf("%s is broken; DESIGN.md says that nothing is:\n%s", v.Invariant, strings.Join(v.Trace, "\n"))
+		}
+		return text + "nothing is broken\n"
+	}
+	depth := 0
+	for _, want := range m.Breaks {
+		v := explore(t, m.Bounds, m.Rules, Limits{Only: want}).Violation
+		if v == nil {
+			t.Errorf("no search finds %s broken", want)
+			continue
+		}
+		text += fmt.Sprintf("%s, %d steps\n%s\n", v.Invariant, len(v.Trace), strings.Join(v.Trace, "\n"))
+		if depth == 0 || len(v.Trace) < depth {
+			depth = len(v.Trace)
+		}
+	}
+	// With the rule nothing is broken as far as that.
+	if v := explore(t, m.Bounds, Rules{}, Limits{Depth: depth}).Violation; v != nil {
+		t.Errorf("with the rule %s is broken too", v.Invariant)
+	}
+	return text
+}
+
+// TestCopyOfARunningConnector shows the one window that OneActor leaves open: a
+// data directory copied to another machine while its connector runs, and started
+// there. DESIGN.md says what still holds then.
+func TestCopyOfARunningConnector(t *testing.T) {
+	bounds := small(func(b *Bounds) { b.Clone, b.Copies, b.Faults = true, 1, 0 })
+	v := explore(t, bounds, Rules{}, Limits{Only: OneActor}).Violation
+	if v == nil {
+		t.Fatal("OneActor holds: then DESIGN.md is out of date")
+	}
+	t.Log(strings.Join(v.Trace, "\n"))
 }
 
 // TestTracesAreShortest holds the search to a violation whose shortest trace is

@@ -18,6 +18,17 @@ var Mutations = []Mutation{
 		[]Invariant{AckedPushSurvives},
 	},
 	{
+		"no fence, and readers that don't stop where the child says", "O4 and L1: each alone keeps late rows out",
+		Rules{NoFence: true, ReadToTheEnd: true},
+		deep(nil),
+		[]Invariant{NoFencedSegmentRead},
+	},
+	{
+		"readers that don't stop where the child says", "L1: a reader stops each epoch where its child says",
+		Rules{ReadToTheEnd: true},
+		deep(func(b *Bounds) { b.Epochs, b.Faults = 3, 1 }), nil,
+	},
+	{
 		"no base after a safe start", "section 7: the first push after a safe start is a complete base, no seal before it",
 		Rules{NoBaseAfterSafe: true},
 		deep(nil),
@@ -72,6 +83,12 @@ var Mutations = []Mutation{
 		[]Invariant{SealedNeverReopened, ExactIsExact, NoKeyReused},
 	},
 	{
+		"a release that doesn't look at the epoch", "O6: release WHERE epoch = mine",
+		Rules{ReleaseUnguarded: true},
+		deep(nil),
+		[]Invariant{OneActor},
+	},
+	{
 		"a failed safe start is sealed", "O7: only an exact term is sealed when it is given back",
 		Rules{SealAnyFailure: true},
 		deep(nil),
@@ -123,6 +140,12 @@ var Mutations = []Mutation{
 		Rules{OnlyCopyIgnored: true},
 		deep(nil),
 		[]Invariant{RestorableAlways},
+	},
+	{
+		"a marked database that numbers on", "database-restored: epochs beyond any that was given out",
+		Rules{MarkNotBeyond: true},
+		deep(oldDatabase),
+		[]Invariant{EpochsGrow},
 	},
 	{
 		"a lease believed for too long", "O1: a process never believes in its lease longer than TiDB",

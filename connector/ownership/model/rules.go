@@ -20,6 +20,9 @@ type Rules struct {
 	PruneIncomplete    bool // L2: pruning before a base that isn't complete
 	PruneWithoutLock   bool // L2: pruning without the owner row's lock and epoch
 	DeleteNoTerminator bool // O10: DELETE leaves no mark
+	ReleaseUnguarded   bool // O6: released whatever epoch the owner row is at
+	ReadToTheEnd       bool // L1: a reader doesn't stop where the child says
+	MarkNotBeyond      bool // a restored database numbers its epochs on from the backup
 	LeaseOutlives      bool // O1, I2: a process believes in its lease longer than TiDB
 	OwnTakeIsLoss      bool // O10: a later epoch of the connector's own is taken for a loss
 	OnlyCopyIgnored    bool // section 7: no safe start from a file that is the only copy while backup is on

@@ -24,44 +24,44 @@ var Scenarios = []Scenario{
 	{
 		"failover and handoff",
 		small(func(b *Bounds) { b.Acts, b.Faults = 2, 2 }),
-		small(func(b *Bounds) { b.Acts, b.Faults, b.Epochs = 3, 3, 4 }),
+		small(func(b *Bounds) { b.Acts, b.Faults = 2, 3 }),
 	},
 	{
 		"three connectors",
 		small(func(b *Bounds) { b.Procs, b.Acts = 3, 2 }),
-		small(func(b *Bounds) { b.Procs, b.Acts, b.Faults, b.Epochs = 3, 2, 2, 4 }),
+		small(func(b *Bounds) { b.Procs, b.Acts, b.Faults = 3, 2, 2 }),
 	},
 	{
 		"pushes of two parts, and a schema that changes",
 		small(func(b *Bounds) { b.Acts, b.Seqs, b.BaseParts, b.DeltaParts, b.Upgrades = 2, 6, 2, 2, 1 }),
 		small(func(b *Bounds) {
-			b.Acts, b.Seqs, b.BaseParts, b.DeltaParts, b.Upgrades, b.Faults = 2, 6, 2, 2, 1, 2
+			b.Acts, b.Seqs, b.BaseParts, b.DeltaParts, b.Upgrades, b.Faults = 1, 6, 2, 2, 1, 2
 		}),
 	},
 	{
 		"compaction and pruning",
 		small(func(b *Bounds) { b.Seqs, b.Prunes, b.Compactions = 5, 1, 1 }),
-		small(func(b *Bounds) { b.Seqs, b.Prunes, b.Compactions, b.BaseParts, b.Faults = 6, 1, 1, 2, 2 }),
+		small(func(b *Bounds) { b.Seqs, b.Prunes, b.Compactions, b.BaseParts, b.Acts = 6, 1, 1, 2, 2 }),
 	},
 	{
 		"DELETE and a new backup",
 		small(func(b *Bounds) { b.Deletes, b.Faults = 1, 2 }),
-		small(func(b *Bounds) { b.Deletes, b.Faults, b.Acts, b.Epochs = 1, 2, 2, 4 }),
+		small(func(b *Bounds) { b.Deletes, b.Faults, b.Acts = 1, 2, 2 }),
 	},
 	{
 		"old disks and unclean boots",
 		small(func(b *Bounds) { b.Copies, b.Reboots = 1, true }),
-		small(func(b *Bounds) { b.Copies, b.Reboots, b.Acts, b.Faults = 1, true, 2, 2 }),
+		small(func(b *Bounds) { b.Copies, b.Reboots, b.Faults = 1, true, 2 }),
 	},
 	{
 		"one machine with old disks and unclean boots",
 		small(func(b *Bounds) { b.Procs, b.Copies, b.Reboots, b.Faults = 1, 1, true, 2 }),
-		small(func(b *Bounds) { b.Procs, b.Copies, b.Reboots, b.Acts, b.Faults = 1, 1, true, 2, 3 }),
+		small(func(b *Bounds) { b.Procs, b.Copies, b.Reboots, b.Faults = 1, 1, true, 3 }),
 	},
 	{
 		"a database from a backup",
 		small(func(b *Bounds) { b.DB = true }),
-		small(func(b *Bounds) { b.DB, b.Acts, b.Faults = true, 2, 2 }),
+		small(func(b *Bounds) { b.DB, b.Faults = true, 2 }),
 	},
 	{
 		"one machine and a database from an unmarked backup",
@@ -71,6 +71,6 @@ var Scenarios = []Scenario{
 	{
 		"a data directory copied to another machine, both running",
 		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults = true, 1, 0 }),
-		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults, b.Acts = true, 1, 1, 1 }),
+		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults, b.Acts = true, 1, 0, 2 }),
 	},
 }

@@ -228,6 +228,7 @@ type Ghost struct {
 	Head      Content  // the last state that the rightful owner acted with
 	DeletedTo uint8    // epochs up to this one were deleted
 	EverEpoch uint8    // highest epoch ever given out
+	Rewound   bool     // the database was put back without a mark: epochs are given out again
 	Broken    Invariant
 }
 

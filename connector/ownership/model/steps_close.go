@@ -152,7 +152,7 @@ func (m *machine) closeFails(s *State, p int, emit emitter) {
 func (m *machine) release(s *State, p int, emit emitter) {
 	next := m.with(s)
 	t := &next.Procs[p].Term
-	if next.Cloud.Owner.Epoch == t.Epoch {
+	if next.Cloud.Owner.Epoch == t.Epoch || m.rules.ReleaseUnguarded {
 		next.Cloud.Owner.Conn = 0
 	}
 	*t = Term{}

@@ -158,6 +158,7 @@ func (m *machine) databaseSteps(s *State, emit emitter) {
 	marked := *next
 	if m.bounds.Procs == 1 {
 		// Without the mark only a machine that saw the newer log can know better.
+		next.Ghost.Rewound = true
 		emit(Step{OpRestoreDB, -1, 0}, next)
 	}
 	m.markRestored(&marked)
@@ -171,6 +172,9 @@ func (m *machine) markRestored(s *State) {
 	par := c.readParent()
 	m.putFence(s, par)
 	epoch := s.Ghost.EverEpoch + 1
+	if m.rules.MarkNotBeyond {
+		epoch = c.Owner.Epoch + 1
+	}
 	m.insertEpoch(s, epoch, Epoch{Parent: par.last, Start: StartSafe})
 	c.Owner = Owner{Epoch: epoch, Off: c.Owner.Off}
 }

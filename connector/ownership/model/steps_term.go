@@ -116,7 +116,7 @@ func (m *machine) putFence(s *State, par parent) {
 }
 
 func (m *machine) insertEpoch(s *State, epoch uint8, e Epoch) {
-	if s.Cloud.Epochs[epoch].Start != StartNone || epoch <= s.Ghost.EverEpoch && s.Snap == nil {
+	if s.Cloud.Epochs[epoch].Start != StartNone || epoch <= s.Ghost.EverEpoch && !s.Ghost.Rewound {
 		m.breaks(s, EpochsGrow)
 	}
 	s.Cloud.Epochs[epoch] = e
