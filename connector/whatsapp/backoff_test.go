@@ -82,6 +82,7 @@ func TestBackoffOnEveryPath(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // the service closes a refused socket only after a while
 			w := newWorld(t)
 			path := w.linkedFile()
 			c := w.open(path, func(cfg *Config) { test.fault(w, cfg) })

@@ -93,6 +93,7 @@ func TestAcknowledgedOnceDelivered(t *testing.T) {
 
 // A message that is refused for its durability comes again, and waits again although it is in the inbox.
 func TestKnownMessageWaitsToo(t *testing.T) {
+	t.Parallel() // it waits for the backoff
 	w := newWorld(t)
 	cloud := newCloud()
 	c := w.reopened(cloud.config)
@@ -242,6 +243,7 @@ func TestStopWhileAMessageWaits(t *testing.T) {
 
 // A panic of the hook costs a new connection, never an acknowledgement, and no bare record beside the message.
 func TestPanicWhileWaiting(t *testing.T) {
+	t.Parallel() // it waits for the backoff
 	w := newWorld(t)
 	var calls atomic.Int32
 	c := w.reopened(func(cfg *Config) {

@@ -30,6 +30,7 @@ func TestDiskFailsForAWhile(t *testing.T) {
 		lost    bool
 	}{{"", false}, {"W2", true}} {
 		t.Run("without "+test.without, func(t *testing.T) {
+			t.Parallel() // it waits for the backoff
 			w := newWorld(t)
 			c := w.without(test.without, w.linkedFile())
 			guarded := c.device.Sessions.(*guardedStore)
