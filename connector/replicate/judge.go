@@ -81,10 +81,18 @@ func (h HighWater) beyond(p cloudstore.Parent) bool {
 // somewhere in what the file knows as acknowledged or in flight. bootID and inode are those of now.
 // Call it inside the transaction of the take, and ResumeOwnFile after its commit.
 func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, inode uint64) bool {
+	epoch, seq := p.Epoch.Epoch, p.LastSeq
+	if p.Epoch.Start == StartOwnFile && p.MaxSeq == 0 && p.Epoch.ParentSeq != 0 {
+		// A start from this very file may have been interrupted: had it come so far that it could
+		// change anything, the file would say that it is of that term.
+		if state.Epoch == p.Epoch.ParentEpoch {
+			epoch, seq = p.Epoch.ParentEpoch, p.Epoch.ParentSeq
+		}
+	}
 	switch {
 	case state.SessionID == "" || state.SessionID != p.Owner.SessionID:
 		return false
-	case state.Epoch == 0 || state.Epoch != p.Epoch.Epoch:
+	case state.Epoch == 0 || state.Epoch != epoch:
 		return false
 	case bootID == "" || state.BootID != bootID || inode == 0 || state.Inode != inode:
 		return false
@@ -96,7 +104,7 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 	if !p.Contiguous && p.LastSeq > 0 {
 		return false
 	}
-	parts, ok := known(state, p.LastSeq, p.LastTag)
+	parts, ok := known(state, seq, p.LastTag)
 	if p.Epoch.Start == StartSafe && state.NeedBase && (parts == 0 || parts < len(state.InFlight.Tags)) {
 		return false // made safe, but not connected yet: that waited for the base (O5). Do it again
 	}

@@ -119,6 +119,57 @@ func testOwnFile(t *testing.T, c cloud, big bool, kind fault) {
 	g.equal("pushed on from the own file", want, g.dumpAt(path))
 }
 
+// A start from the own file that is interrupted before anything came of it, once
+// or again, doesn't make the next one drop what the file alone holds.
+func TestOwnFileAfterAnInterruptedStart(t *testing.T) {
+	onBoth(t, func(t *testing.T, c cloud) {
+		g := newRig(t, c)
+		l := g.pair("personal", testSeed(t))
+		l.steps(20)
+		l.flush()
+		g.store.set(func(context.Context, string, []string) fault { return lost })
+		l.steps(20)
+		_ = l.repl.WaitDurable(shortly(t))
+		want := g.dump(l.file)
+		g.crash()
+		g.store.set(nil)
+
+		path := l.file.Path()
+		state, err := l.file.State(t.Context())
+		g.must(err)
+		inode, err := capture.Inode(path)
+		g.must(err)
+		judge := func(p cloudstore.Parent) string {
+			if CanResumeOwnFile(state, p, g.boot, inode) {
+				return StartOwnFile
+			}
+			return StartSafe
+		}
+		for range 2 { // taken, and then the process ended
+			if start := g.take(l.id, false, judge).Start; start != StartOwnFile {
+				t.Fatalf("start %s", start)
+			}
+		}
+		l = l.restart(g.boot)
+		if l.taken.Start != StartOwnFile {
+			t.Fatalf("start %s after an interrupted one", l.taken.Start)
+		}
+		g.equal("own file", want, g.dump(l.file))
+		l.flush()
+		g.crash()
+
+		// But not behind a term that began otherwise.
+		state, err = l.file.State(t.Context())
+		g.must(err)
+		g.take(l.id, false, func(cloudstore.Parent) string { return StartSafe })
+		if start := g.take(l.id, false, judge).Start; start != StartSafe {
+			t.Errorf("start %s from the own file behind a safe start elsewhere", start)
+		}
+		_, path, _ = g.restored(l.id, "")
+		g.equal("pushed on from the own file", want, g.dumpAt(path))
+	})
+}
+
 func TestOwnFileOfAnotherBootOrPlace(t *testing.T) {
 	g := newRig(t, newMemory())
 	l := g.pair("personal", 1)
