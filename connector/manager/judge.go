@@ -76,7 +76,7 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		return replicate.StartExact, nil
 	case p.file != nil && !p.tainted && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
 		return replicate.StartOwnFile, nil
-	case p.file != nil && parent.Owner.Backup == cloudstore.BackupOff && p.state.SessionID == parent.Owner.SessionID:
+	case m.onlyCopy(p, parent):
 		p.local = true // after a reboot, say: stale or not, there is no other copy
 		return replicate.StartSafe, nil
 	case !parent.HasLog && !parent.HasCredentials:
@@ -84,4 +84,23 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 	default:
 		return replicate.StartSafe, nil
 	}
+}
+
+// onlyCopy tells whether this machine's file is all there is of the session: its
+// backup is off, or a term of this connector's own began without a log and ended
+// before its first base was durable.
+func (m *Manager) onlyCopy(p *prior, parent cloudstore.Parent) bool {
+	switch {
+	case p.file == nil || p.state.SessionID != parent.Owner.SessionID:
+		return false
+	case parent.Owner.Backup == cloudstore.BackupOff:
+		return true
+	case parent.HasLog || parent.HasCredentials || parent.Owner.ConnectorID != m.opt.Lease.ConnectorID():
+		return false
+	case p.state.Epoch == parent.Epoch.Epoch:
+		return true // the term's own file, from before a reboot, say
+	}
+	// The take was committed and the file never learned of it. A new identity was
+	// not to go on with the file; everything else was.
+	return parent.Epoch.Start != replicate.StartNew || parent.Epoch.Reason == reasonAgain
 }

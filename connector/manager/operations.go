@@ -32,6 +32,9 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 	return o.rep.Flush(ctx)
 }
 
+// reasonAgain marks the first term of a session whose copy was deleted.
+const reasonAgain = "sync after delete"
+
 // backUpAgain takes a new epoch without a parent for a session whose cloud copy
 // was deleted (O10); its log begins with a base.
 func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*opened, error) {
@@ -55,7 +58,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	if err != nil {
 		return nil, fmt.Errorf("read session file: %w", err)
 	}
-	taken, err := m.take(ctx, s, &prior{}, openRequest{reason: "sync after delete", again: true})
+	taken, err := m.take(ctx, s, &prior{}, openRequest{reason: reasonAgain, again: true})
 	if err != nil {
 		return nil, err
 	}
