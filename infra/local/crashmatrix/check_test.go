@@ -7,6 +7,7 @@ import (
 
 	"go.mau.fi/whatsmeow/types"
 
+	"cloudsession/connector/capture"
 	"cloudsession/connector/inspect"
 	"cloudsession/connector/manager"
 	"cloudsession/shared/cloudstore"
@@ -40,9 +41,16 @@ func (s *scene) dueStarts(sameDisk bool) []string {
 	if !sameDisk {
 		return []string{cloudstore.StartSafe}
 	}
-	_, epoch := s.adopted(s.first)
+	if _, ok := s.adopted(s.first); !ok {
+		return []string{cloudstore.StartSafe}
+	}
+	var state capture.State
+	s.withFile(s.first, func(ctx context.Context, f *capture.File) (err error) {
+		state, err = f.State(ctx)
+		return err
+	})
 	switch {
-	case epoch != last.Epoch:
+	case state.Epoch != last.Epoch:
 		return []string{cloudstore.StartSafe}
 	case last.Start == cloudstore.StartSafe && len(heads) == 0:
 		return []string{cloudstore.StartSafe}

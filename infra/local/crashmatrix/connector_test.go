@@ -249,16 +249,20 @@ func (s *scene) wait(what string, condition func() bool) {
 // until repeats f until it returns nil.
 func (s *scene) until(what string, f func(ctx context.Context) error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), s.patience)
 	defer cancel()
+	var last error
 	for {
 		err := f(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil {
+			last = err // not that its time is over
+		}
 		select {
 		case <-ctx.Done():
-			s.t.Fatalf("%s: %v", what, err)
+			s.t.Fatalf("%s: %v", what, last)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -52,29 +52,27 @@ func texts(values []sessionlog.Value) []string {
 	return out
 }
 
-// adopted returns the path of a connector's session file, and its epoch; an
-// empty one if there is none.
-func (s *scene) adopted(c *connector) (path string, epoch uint64) {
+// adopted returns the path of a connector's session file; false if there is none.
+func (s *scene) adopted(c *connector) (path string, ok bool) {
 	s.t.Helper()
 	found, err := filepath.Glob(filepath.Join(c.dir, "sessions", "*", "current.json"))
 	if err != nil || len(found) == 0 {
-		return "", 0
+		return "", false
 	}
 	data, err := os.ReadFile(found[0])
 	s.must("read current.json", err)
 	var current struct {
-		Epoch uint64 `json:"epoch"`
-		File  string `json:"file"`
+		File string `json:"file"`
 	}
 	s.must("read current.json", json.Unmarshal(data, &current))
-	return filepath.Join(filepath.Dir(found[0]), current.File), current.Epoch
+	return filepath.Join(filepath.Dir(found[0]), current.File), true
 }
 
 // withFile opens a connector's session file beside the connector.
 func (s *scene) withFile(c *connector, do func(ctx context.Context, f *capture.File) error) {
 	s.t.Helper()
-	path, _ := s.adopted(c)
-	if path == "" {
+	path, ok := s.adopted(c)
+	if !ok {
 		s.t.Fatalf("connector %s has no session file", c.id)
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
