@@ -258,9 +258,9 @@ func TestExportKeepsAnExistingFolder(t *testing.T) {
 
 	// Nothing half written stays when a row can't be used.
 	parent := t.TempDir()
-	_, err := db.Exec(`INSERT INTO whatsmeow_sessions (our_jid, their_id, session) SELECT jid, '1_1:0', '{}' FROM whatsmeow_device`)
+	_, err := db.Exec(`INSERT INTO whatsmeow_app_state_sync_keys (jid, key_id, key_data, timestamp, fingerprint) SELECT jid, x'01', x'02', 3, x'FF' FROM whatsmeow_device`)
 	must(t, err)
-	if _, err := Export(t.Context(), db, filepath.Join(parent, "auth")); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "session with 1_1:0") {
+	if _, err := Export(t.Context(), db, filepath.Join(parent, "auth")); err == nil || !strings.Contains(err.Error(), "fingerprint") {
 		t.Errorf("export: %v", err)
 	}
 	if entries, err := os.ReadDir(parent); err != nil || len(entries) != 0 {
@@ -268,7 +268,7 @@ func TestExportKeepsAnExistingFolder(t *testing.T) {
 	}
 
 	// Modes of a folder that is written.
-	_, err = db.Exec(`DELETE FROM whatsmeow_sessions`)
+	_, err = db.Exec(`DELETE FROM whatsmeow_app_state_sync_keys`)
 	must(t, err)
 	out := filepath.Join(parent, "deep", "auth")
 	_, err = Export(t.Context(), db, out)
@@ -279,5 +279,45 @@ func TestExportKeepsAnExistingFolder(t *testing.T) {
 	must(t, err)
 	if info.Mode().Perm() != 0o700 || creds.Mode().Perm() != 0o600 {
 		t.Errorf("modes %v, %v", info.Mode(), creds.Mode())
+	}
+}
+
+// changing is a folder that somebody writes while it is read.
+type changing struct{ fstest.MapFS }
+
+func (c changing) Open(name string) (fs.File, error) {
+	if name == bobsSession {
+		c.MapFS["pre-key-99.json"] = c.MapFS["pre-key-1.json"]
+	}
+	return c.MapFS.Open(name)
+}
+
+func TestFolderInUse(t *testing.T) {
+	if _, err := ReadFolder(changing{recordedFiles(t)}); !errors.Is(err, ErrInUse) {
+		t.Errorf("read: %v", err)
+	}
+}
+
+func TestFileNames(t *testing.T) {
+	for _, n := range []senderKeyName{
+		{"120363000000000001@g.us", address{"162811100000002", 1, 3}},
+		{"6281-1600000000@g.us", address{"6281", 0, 0}},
+		{"status@broadcast", address{"6281", 128, 99}},
+	} {
+		file := fileName(kindSenderKey, n.node())
+		kind, id, ok := splitName(file)
+		if got, ok2 := parseSenderKeyFile(id); !ok || !ok2 || kind != kindSenderKey || got != n {
+			t.Errorf("%s: %s %+v", file, kind, got)
+		}
+	}
+	for _, name := range []string{"1.0", "1_1.0", "1_129.99"} {
+		if a, ok := parseNodeAddress(name); !ok || a.node() != name {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	for _, name := range []string{"", "1", "1.", "1_.0", "1_0.0", "1_256.0", "01_01.0", "1.00", "1.65536", "1-2.0", "../1.0"} {
+		if a, ok := parseNodeAddress(name); ok {
+			t.Errorf("%s: %+v", name, a)
+		}
 	}
 }

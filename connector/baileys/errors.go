@@ -20,6 +20,8 @@ var (
 	ErrMismatch = errors.New("files don't belong to one session")
 	// ErrIncomplete: files are missing without which the state isn't exact.
 	ErrIncomplete = errors.New("folder is not complete")
+	// ErrInUse: the folder's files changed while they were read.
+	ErrInUse = errors.New("folder is being written")
 	// ErrNotEmpty: the folder to export to exists and holds something.
 	ErrNotEmpty = errors.New("folder is not empty")
 )

@@ -229,7 +229,7 @@ func (e *exporter) records() error {
 	var row []byte
 	var sessions, senderKeys skipped
 	var names []senderKeyName
-	odd := 0
+	odd, unread := 0, 0
 	err := e.each(func() error {
 		a, ok := e.theirs(id, &odd)
 		if !ok {
@@ -237,7 +237,8 @@ func (e *exporter) records() error {
 		}
 		record, err := sessionRow(row)
 		if err != nil {
-			return in("session with "+id, err)
+			unread++ // whatsmeow can't use it either
+			return nil
 		}
 		node, left := toNode(record, e.now)
 		sessions.add(left)
@@ -263,7 +264,8 @@ func (e *exporter) records() error {
 		}
 		record, err := senderKeyRow(row)
 		if err != nil {
-			return in("sender key of "+id, err)
+			unread++
+			return nil
 		}
 		states, left := senderKeyToNode(record)
 		senderKeys.add(left)
@@ -277,6 +279,7 @@ func (e *exporter) records() error {
 	}
 	e.report.loseRecords(sessions, senderKeys)
 	e.report.lose("records of addresses unknown to Baileys", odd, refetched)
+	e.report.lose("records that can't be read", unread, "whatsmeow couldn't use them either: they are made anew")
 	return e.copySenderKeys(names)
 }
 

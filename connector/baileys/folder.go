@@ -42,8 +42,8 @@ type Folder struct {
 // place and takes a damaged one for none, so each file that is Baileys' has to be
 // sound: anything else is a *FolderError with every problem found, of the kinds
 // ErrNoCredentials, ErrUnpaired, ErrDamaged and ErrMismatch. Files that aren't
-// Baileys' are listed (Foreign) and otherwise ignored. Any other error means that
-// the folder couldn't be read.
+// Baileys' are listed (Foreign) and otherwise ignored. ErrInUse tells that the folder
+// was written to meanwhile; any other error, that it couldn't be read.
 func ReadFolder(folder fs.FS) (*Folder, error) {
 	entries, err := fs.ReadDir(folder, ".")
 	if err != nil {
@@ -56,6 +56,27 @@ func ReadFolder(folder fs.FS) (*Folder, error) {
 		lids: lidFiles{map[string]string{}, map[string]string{}},
 	}
 	var p problems
+	if err := f.readAll(folder, entries, &p); err != nil {
+		return nil, fmt.Errorf("read folder: %w", err)
+	}
+	after, err := fs.ReadDir(folder, ".")
+	if err != nil {
+		return nil, fmt.Errorf("read folder: %w", err)
+	}
+	if same, err := unchanged(entries, after); err != nil || !same {
+		return nil, fmt.Errorf("read folder: %w", errors.Join(ErrInUse, err))
+	}
+	if len(p.list) == 0 {
+		f.match(&p)
+	}
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// readAll reads every file. It returns an error for what can't be read at all.
+func (f *Folder) readAll(folder fs.FS, entries []fs.DirEntry, p *problems) error {
 	hasCreds := false
 	for _, e := range entries {
 		kind, id, known := splitName(e.Name())
@@ -65,11 +86,11 @@ func ReadFolder(folder fs.FS) (*Folder, error) {
 		}
 		data, err := readFile(folder, e.Name())
 		if err != nil {
-			return nil, fmt.Errorf("read folder: %w", err)
+			return err
 		}
 		if e.Name() == credsFile {
 			hasCreds = true
-			f.readCreds(data, &p)
+			f.readCreds(data, p)
 			continue
 		}
 		p.addError(e.Name(), f.readKey(kind, id, data))
@@ -77,13 +98,28 @@ func ReadFolder(folder fs.FS) (*Folder, error) {
 	if !hasCreds {
 		p.add(ErrNoCredentials, credsFile, "", "is missing: this is no folder of Baileys' multi-file auth state")
 	}
-	if len(p.list) == 0 {
-		f.match(&p)
+	return nil
+}
+
+// unchanged reports whether two listings have the same files, sizes and times.
+func unchanged(before, after []fs.DirEntry) (bool, error) {
+	if len(before) != len(after) {
+		return false, nil
 	}
-	if err := p.err(); err != nil {
-		return nil, err
+	for i := range before {
+		a, err := before[i].Info()
+		if err != nil {
+			return false, err
+		}
+		b, err := after[i].Info()
+		if err != nil {
+			return false, err
+		}
+		if a.Name() != b.Name() || a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime()) {
+			return false, nil
+		}
 	}
-	return f, nil
+	return true, nil
 }
 
 func readFile(folder fs.FS, name string) (data []byte, err error) {
@@ -182,7 +218,7 @@ func (f *Folder) readToken(escaped string, data []byte) error {
 		return badName()
 	case t == nil:
 		f.emptyTokens++
-	default:
+	case t.time >= f.tokens[jid.ToNonAD()].time: // whatsmeow keeps one for all devices
 		f.tokens[jid.ToNonAD()] = *t
 	}
 	return nil

@@ -147,6 +147,7 @@ func TestExportSaysWhatIsLost(t *testing.T) {
 	must(t, d.EventBuffer.AddOutgoingEvent(ctx, chat, "ID", "", []byte("sent")))
 	// Addresses that Baileys can't have.
 	must(t, d.Identities.PutIdentity(ctx, "a-b:0", [32]byte{1}))
+	must(t, d.Sessions.PutSession(ctx, "1_1:0", []byte("{}")))
 	report, err := Export(ctx, db, filepath.Join(t.TempDir(), "auth"))
 	must(t, err)
 	var got []string
@@ -157,7 +158,7 @@ func TestExportSaysWhatIsLost(t *testing.T) {
 		got = append(got, l.What)
 	}
 	want := []string{
-		"identity keys of addresses unknown to Baileys", "sent messages kept for retries", "message secrets",
+		"identity keys of addresses unknown to Baileys", "records that can't be read", "sent messages kept for retries", "message secrets",
 		"hashes of messages already decrypted", "contacts", "chat settings", "salt for new contacts' tokens",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

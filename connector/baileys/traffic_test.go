@@ -1,6 +1,7 @@
 package baileys
 
 import (
+	"database/sql"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	group "go.mau.fi/libsignal/groups/state/record"
+	"go.mau.fi/libsignal/state/record"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 
@@ -123,6 +126,7 @@ func (w *world) move() {
 		w.t.Errorf("exported %+v, imported %+v", out, in)
 	}
 	compareRows(w.t, dump(w.t, old), dump(w.t, fresh))
+	compareRecords(w.t, old, fresh)
 
 	again := filepath.Join(w.t.TempDir(), "auth")
 	_, err = Export(testContext(w.t), fresh, again)
@@ -180,4 +184,64 @@ func compareRows(t *testing.T, before, after map[string][]string) {
 var lostTables = []string{
 	"whatsmeow_retry_buffer", "whatsmeow_message_secrets", "whatsmeow_event_buffer",
 	"whatsmeow_contacts", "whatsmeow_chat_settings", "whatsmeow_nct_salt",
+}
+
+// compareRecords compares sessions and sender keys as FORMAT.md says they come back.
+func compareRecords(t *testing.T, before, after *sql.DB) {
+	t.Helper()
+	for _, query := range []string{
+		`SELECT session FROM whatsmeow_sessions ORDER BY their_id`,
+		`SELECT sender_key FROM whatsmeow_sender_keys ORDER BY chat_id, sender_id`,
+	} {
+		first, second := column(t, before, query), column(t, after, query)
+		if len(first) != len(second) {
+			t.Errorf("%d records before, %d after", len(first), len(second))
+			continue
+		}
+		for i := range first {
+			if diff := cmp.Diff(carried(t, first[i]), carried(t, second[i])); diff != "" {
+				t.Errorf("record (-before +after):\n%s", diff)
+			}
+		}
+	}
+}
+
+// carried is what of a record has to come back.
+func carried(t *testing.T, row string) any {
+	t.Helper()
+	if r, err := senderKeyRow([]byte(row)); err == nil && r.SenderKeyStates != nil {
+		seen := map[uint32]bool{}
+		r.SenderKeyStates = slices.DeleteFunc(r.SenderKeyStates, func(s *group.SenderKeyStateStructure) bool {
+			again := seen[s.KeyID]
+			seen[s.KeyID] = true
+			if s.SigningKeyPrivate == nil {
+				s.SigningKeyPrivate = noKey[:]
+			}
+			return again
+		})
+		return r
+	}
+	r, err := sessionRow([]byte(row))
+	must(t, err)
+	seen := map[string]bool{string(r.SessionState.SenderBaseKey): true}
+	r.PreviousStates = slices.DeleteFunc(r.PreviousStates, func(s *record.StateStructure) bool {
+		again := seen[string(s.SenderBaseKey)]
+		seen[string(s.SenderBaseKey)] = true
+		return again
+	})
+	for _, s := range append(r.PreviousStates, r.SessionState) {
+		if s.PreviousCounter == neverSent {
+			s.PreviousCounter = 0
+		}
+		// The peer's signed prekey is kept while the session is pending, its key isn't.
+		if c := s.ReceiverChains[0]; s.PendingPreKey != nil {
+			c.ChainKey.Key = noKey[:]
+		} else if isNoKey(c.ChainKey.Key) && c.ChainKey.Index == 0 {
+			s.ReceiverChains = s.ReceiverChains[1:]
+		}
+		for _, c := range s.ReceiverChains {
+			c.MessageKeys = nil
+		}
+	}
+	return r
 }
