@@ -2,6 +2,7 @@ package whatsapp
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -126,6 +127,20 @@ func TestStorageErrorWhileDecrypting(t *testing.T) {
 			}
 			w.expectSound(c)
 		})
+	}
+}
+
+// Asked to repeat a message that is not in the retry buffer, which a sender may
+// be at any time, a session stays connected: nothing has failed.
+func TestRetryBufferHasNoSuchMessage(t *testing.T) {
+	c := newWorld(t).pairQR()
+	store := c.device.EventBuffer
+	_, _, err := store.GetOutgoingEvent(testContext(t), c.jid(), c.jid(), "3EB0000000000000000000")
+	if !errors.Is(err, sql.ErrNoRows) {
+		t.Fatalf("a message that was never sent: %v, want sql.ErrNoRows", err)
+	}
+	if guarded := store.(*guardedStore); guarded.guard.fault.Load() {
+		t.Error("it counts as a storage error")
 	}
 }
 

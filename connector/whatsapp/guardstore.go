@@ -2,6 +2,8 @@ package whatsapp
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 
 	"go.mau.fi/whatsmeow/store"
@@ -113,8 +115,12 @@ func (s *guardedStore) PutBufferedEvent(ctx context.Context, hash [32]byte, plai
 	return s.guard.check(ctx, "write event buffer", s.AllSessionSpecificStores.PutBufferedEvent(ctx, hash, plaintext, serverTime))
 }
 
-// GetOutgoingEvent answers a retry request. On an error the request must come again.
+// GetOutgoingEvent answers a retry request. On an error the request must come again; that there is no such message,
+// which whatsmeow reports as sql.ErrNoRows, is an answer.
 func (s *guardedStore) GetOutgoingEvent(ctx context.Context, chat, altChat types.JID, id types.MessageID) (string, []byte, error) {
 	format, event, err := s.AllSessionSpecificStores.GetOutgoingEvent(ctx, chat, altChat, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil, err
+	}
 	return format, event, s.guard.check(ctx, "read retry buffer", err)
 }
