@@ -84,9 +84,7 @@ func endingOf(o *opened) (e ending, over bool) {
 // noteEnding says in the owner row that the session has ended, before anything else
 // is done about it. What can't be written now is written later.
 func (m *Manager) noteEnding(ctx context.Context, s *session, e ending) {
-	if e.until.IsZero() {
-		s.setOver(true)
-	} else {
+	if !e.until.IsZero() {
 		s.rest(e.until)
 	}
 	s.setState(whatsapp.State(e.state), e.detail)

@@ -87,7 +87,6 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	if err != nil {
 		return err
 	}
-	s.setOver(false)
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	m.deliver(s, o)

@@ -29,7 +29,6 @@ type session struct {
 	reported bool // the state is in TiDB
 	pace     pace
 	clones   clones
-	over     bool    // ended for good, as far as this process knows: not to be swept
 	working  bool    // background work on this session is under way
 	ending   *ending // not yet in TiDB
 	failover string  // as the owner row said last; "" before that
@@ -156,16 +155,12 @@ func (s *session) cloned(now time.Time) (count int) {
 	return s.clones.count
 }
 
-func (s *session) setOver(over bool) {
-	s.view.Lock()
-	defer s.view.Unlock()
-	s.over = over
-}
-
+// ended reports whether the session has ended for good and TiDB doesn't say so
+// yet: until then a sweep must leave it alone.
 func (s *session) ended() bool {
 	s.view.Lock()
 	defer s.view.Unlock()
-	return s.over
+	return s.ending != nil && s.ending.until.IsZero()
 }
 
 func (s *session) resting(now time.Time) bool {

@@ -64,7 +64,9 @@ func (m *Manager) keepLease(ctx context.Context) {
 	tick := time.NewTicker(ownership.RenewEvery)
 	defer tick.Stop()
 	for {
-		if err := m.opt.Lease.Renew(ctx); err != nil {
+		if err := m.opt.Lease.Renew(ctx); errors.Is(err, ownership.ErrLost) {
+			m.abortAll() // they may be somebody else's by now
+		} else if err != nil {
 			m.logUnlessEnding(ctx, "lease not renewed", err)
 		}
 		select {
@@ -73,6 +75,23 @@ func (m *Manager) keepLease(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// abortAll cuts short what the closing of sessions waits for.
+func (m *Manager) abortAll() {
+	var all sync.WaitGroup
+	for _, s := range m.held() {
+		o := s.current()
+		if o == nil {
+			continue
+		}
+		all.Go(func() {
+			if err := o.abort(); err != nil {
+				s.log.Warn("session did not end in time", "error", err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // abandonTime bounds the closing of sockets that may be somebody else's already.

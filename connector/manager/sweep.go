@@ -140,7 +140,7 @@ func (m *Manager) openLater(o cloudstore.Owner) {
 func (m *Manager) openSwept(ctx context.Context, o cloudstore.Owner) {
 	_, err := m.openPlaced(ctx, o.SessionID, reasonSweep)
 	switch {
-	case err == nil || errors.Is(err, ErrElsewhere) || ctx.Err() != nil:
+	case err == nil || errors.Is(err, ErrElsewhere) || errors.Is(err, errBanned) || ctx.Err() != nil:
 	case errors.Is(err, ErrNoSession) && o.ConnectorID == m.opt.Lease.ConnectorID():
 		// A pairing that never came to a link: there is nothing to open.
 		if err := m.opt.Store.SetWanted(ctx, o.SessionID, cloudstore.WantedClosed); err != nil {

@@ -25,6 +25,7 @@ func TestSelfKnowledge(t *testing.T) {
 		"temporary ban":           temporaryBan,
 		"contested":               contested,
 		"unlinked without a TiDB": unlinkedWithoutDatabase,
+		"linked again elsewhere":  linkedAgainElsewhere,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -278,6 +279,24 @@ func unlinkedWithoutDatabase(t *testing.T) {
 	s.waitStatus(`"state":"logged_out"`, "connector pair")
 	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
 	s.saidOnce(c, "session has ended")
+}
+
+// The end of a session is the end of one term: linked again on another connector
+// that dies, it is taken over by the one on which it had ended.
+func linkedAgainElsewhere(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.paired("c")
+	s.talk(c)
+	s.must(s.owner.Unlink(s.ctx, s.device()))
+	s.waitOwner("wanted = 'closed' AND connector_id IS NULL AND state = 'logged_out'")
+	other := s.connector("other")
+	s.must(other.Pair(s.ctx, s.session, s.owner))
+	s.talk(other)
+	s.waitPushed(other)
+	s.must(other.Kill9())
+	s.startsSafely(c)
+	s.nothingLost(c)
 }
 
 // ownDatabase gives the scene a database in which no other's connectors look for
