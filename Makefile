@@ -7,6 +7,7 @@ BUILD   := .build
 BIN     := $(BUILD)/bin
 LINT    := $(BIN)/golangci-lint
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BAILEYS := infra/interop/baileys/node_modules/.package-lock.json
 LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status
 # The race detector needs a C compiler; where there is none the same tests run
 # without it, and say so. It runs where goroutines meet; pure formats go without,
@@ -83,7 +84,7 @@ else
 endif
 
 .PHONY: interop
-interop: tidb interop-tools ## checks against programs from elsewhere; the README says what it needs
+interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
 	go test -tags interop -count=1 -timeout 15m ./infra/interop/...
 
 # What Python's package client can install is installed; a missing program fails.
@@ -92,6 +93,12 @@ interop-tools:
 	@command -v python3 >/dev/null || { echo "make interop needs python3 (Debian: apt-get install python3 python3-pip)"; exit 1; }
 	@python3 -c 'import moto.server' 2>/dev/null || python3 -m pip install 'moto[server,sqs]==5.2.1'
 	@command -v cfn-lint >/dev/null || python3 -m pip install cfn-lint==1.51.0
+
+# Node's package client verifies what it installs against the lock file.
+$(BAILEYS): infra/interop/baileys/package-lock.json
+	@command -v npm >/dev/null || { echo "make interop needs Node.js 20 or later with npm (Debian: apt-get install nodejs npm)"; exit 1; }
+	cd infra/interop/baileys && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 .PHONY: bench
 bench: build ## measure what the design sets targets for; some minutes (ONLY="handoff failover")

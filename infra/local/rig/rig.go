@@ -121,6 +121,9 @@ func (r *Rig) StartConnectorTo(ctx context.Context, out io.Writer, id, dir strin
 	return &Connector{Connector: c, Client: control.NewClient(c.DataDir())}, nil
 }
 
+// ServiceAddr is the simulated service's address.
+func (r *Rig) ServiceAddr() string { return r.service }
+
 // WhatsAppEnv are the variables that lead a connector to the simulated service
 // at addr: the service itself, or what stands before it.
 func (r *Rig) WhatsAppEnv(addr string) []string {
