@@ -78,8 +78,8 @@ func judge(f *File, mark HighWater, p parent, mayBeOnly bool, rules *Rules) Star
 		return StartOwnFile
 	case f.Exists && p.owner.Off:
 		return StartLocal // after a reboot, say: stale or not, there is no other copy
-	case f.Exists && mayBeOnly && !p.hasCredentials && !rules.OnlyCopyIgnored:
-		return StartLocal // the first base never became whole: what is here is all there is
+	case f.Exists && mayBeOnly && !p.hasCredentials && !rules.OnlyCopyIgnored && !(rules.OnlyCopyByLog && p.hasLog):
+		return StartLocal // onlyCopy: the first base never became whole
 	case !p.hasLog && !p.hasCredentials:
 		return StartNone
 	default:

@@ -142,6 +142,18 @@ var Mutations = []Mutation{
 		[]Invariant{RestorableAlways},
 	},
 	{
+		"parts of a first base taken for a copy", "section 7: without credentials the cloud has no whole copy (P7)",
+		Rules{OnlyCopyByLog: true},
+		deep(func(b *Bounds) { b.BaseParts, b.Seqs, b.Reboots = 2, 6, true }),
+		[]Invariant{RestorableAlways},
+	},
+	{
+		"the only copy released", "O7: a session that isn't in the cloud stays with the machine that has it",
+		Rules{OnlyCopyOwned: true},
+		deep(func(b *Bounds) { b.Reboots = true }),
+		[]Invariant{RestorableAlways},
+	},
+	{
 		"a marked database that numbers on", "database-restored: epochs beyond any that was given out",
 		Rules{MarkNotBeyond: true},
 		deep(oldDatabase),

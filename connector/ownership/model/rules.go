@@ -26,4 +26,6 @@ type Rules struct {
 	LeaseOutlives      bool // O1, I2: a process believes in its lease longer than TiDB
 	OwnTakeIsLoss      bool // O10: a later epoch of the connector's own is taken for a loss
 	OnlyCopyIgnored    bool // section 7: no safe start from a file that is the only copy while backup is on
+	OnlyCopyByLog      bool // section 7: parts of a first base count as a copy in the cloud
+	OnlyCopyOwned      bool // O7, section 7: the only copy is released when it can't be opened, and not used while nobody owns the session
 }

@@ -6,7 +6,7 @@ const (
 	maxEpochs = 6 // epochs 1 to 5
 	maxSeq    = 7 // seqs 1 to 6
 	maxParts  = 2
-	maxAir    = 8
+	maxAir    = 10
 )
 
 // Kind is what a row of session_segments is.

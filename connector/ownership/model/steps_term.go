@@ -1,5 +1,7 @@
 package model
 
+import "errors"
+
 // termSteps lead from nothing held to an open session (connector/manager/open.go).
 func (m *machine) termSteps(s *State, p int, emit emitter) {
 	switch t := &s.Procs[p].Term; t.Phase {
@@ -80,13 +82,13 @@ func (m *machine) take(s *State, p int, emit emitter) {
 // mayBeOnly reports whether a file of process p's may be the only copy: no other
 // connector owns the session.
 func (m *machine) mayBeOnly(par parent, p int) bool {
-	return par.owner.Conn == 0 || par.owner.Conn == m.conn(p)
+	return par.owner.Conn == m.conn(p) || par.owner.Conn == 0 && !m.rules.OnlyCopyOwned
 }
 
 // refused: the judgement was ErrNoSession. That is a lie if this machine holds
 // the only copy of a session that is wanted.
 func (m *machine) refused(s *State, p int, par parent, emit emitter) {
-	if s.Procs[p].File.Exists && m.mayBeOnly(par, p) {
+	if s.Procs[p].File.Exists && (par.owner.Conn == m.conn(p) || par.owner.Conn == 0) {
 		next := m.with(s)
 		m.breaks(next, RestorableAlways)
 		emit(Step{OpRefused, int8(p), 0}, next)
@@ -157,6 +159,10 @@ func (m *machine) build(s *State, p int, emit emitter) {
 		next.dropRatchets(f)
 	default:
 		found, err := next.Cloud.restore(t.Parent, &m.rules)
+		if errors.Is(err, errNothing) && proc.File.Exists && t.NoCopy {
+			m.breaks(next, RestorableAlways)
+			emit(Step{OpRefused, int8(p), 0}, next)
+		}
 		if err != nil || found.credentialsOnly {
 			return // the build fails; RestorableAlways tells whether it may
 		}
@@ -227,7 +233,7 @@ func (m *machine) buildFails(s *State, p int, emit emitter) {
 	}
 	proc.Work = File{}
 	proc.Term = Term{Phase: Releasing, Epoch: t.Epoch, InPlace: true}
-	if t.Off || t.NoCopy && !m.rules.OnlyCopyIgnored {
+	if t.Off || t.NoCopy && !m.rules.OnlyCopyIgnored && !m.rules.OnlyCopyOwned {
 		proc.Term = Term{} // without a copy in the cloud it is worth something only here
 	}
 	emit(Step{OpBuildFails, int8(p), 0}, next)
