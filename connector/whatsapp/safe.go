@@ -56,6 +56,11 @@ type safeStart struct {
 	preKeyID    uint32 // fresh prekeys have higher ids
 	fullSync    bool   // the app state didn't fit the service's: fetch it whole
 
+	// unread could not be decrypted while this was going on. whatsmeow asks our own
+	// phone for such a message at once and once only, and that fails for want of a
+	// Signal session with it.
+	unread []types.MessageInfo
+
 	restored bool // not both sent and received since
 	in, out  bool
 }
@@ -208,8 +213,10 @@ func (s *Session) finishSafe() error {
 		do   func(context.Context) error
 	}{
 		{stepPhone, s.rebuildPhoneSession},
+		{stepPhone, s.askPhone},
 		{stepPreKeys, func(ctx context.Context) error { return s.uploadFreshPreKeys(ctx, todo.preKeyID) }},
 		{stepAppState, s.fetchAppState},
+		{stepPhone, s.askPhone}, // for what came in before the session was there, and was noted since
 	} {
 		if err := step.do(ctx); err != nil {
 			return &SafeStartError{step.name, err}
@@ -245,6 +252,36 @@ func (s *Session) rebuildPhoneSession(ctx context.Context) error {
 	}
 	builder := session.NewBuilderFromSignal(s.device, address, store.SignalProtobufSerializer)
 	return builder.ProcessBundle(ctx, bundle)
+}
+
+// maxUnread bounds what is remembered; the senders are asked for all of it anyway.
+const maxUnread = 1000
+
+// unread notes a message that could not be decrypted, for askPhone. An event handler calls it.
+func (s *Session) unread(info types.MessageInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.safe.outstanding && len(s.safe.unread) < maxUnread {
+		s.safe.unread = append(s.safe.unread, info)
+	}
+}
+
+// askPhone asks our own phone for the messages noted so far. Their senders have been asked, too, but a sender may have
+// gone. What comes twice is stored once.
+func (s *Session) askPhone(ctx context.Context) error {
+	s.mu.Lock()
+	list := s.safe.unread
+	s.safe.unread = nil
+	s.mu.Unlock()
+	for i, info := range list {
+		if _, err := s.cli.SendPeerMessage(ctx, s.cli.BuildUnavailableMessageRequest(info.Chat, info.Sender, info.ID)); err != nil {
+			s.mu.Lock()
+			s.safe.unread = append(list[i:], s.safe.unread...)
+			s.mu.Unlock()
+			return fmt.Errorf("ask phone for message %s: %w", info.ID, err)
+		}
+	}
+	return nil
 }
 
 // uploadFreshPreKeys gives the service prekeys that this file holds. whatsmeow's upload reports nothing, so the file is

@@ -132,6 +132,37 @@ func TestSafeStartPeerWritesFirst(t *testing.T) {
 }
 
 // A process that ends between the safe start and its last steps leaves them to the next.
+// Whoever wrote while nobody was there can't be asked again: the own phone has
+// the message, and is asked once there is a Signal session with it.
+func TestSafeStartAsksThePhone(t *testing.T) {
+	w := newWorld(t)
+	path, group, highest := staleCopy(t, w)
+	w.sendText(w.other, w.own.PN(), "my last words")
+	w.sendText(w.other, group, "to all of you")
+	w.other.SetSilent(true)
+	c := w.open(path)
+	if err := c.PrepareSafe(testContext(t), PrepareSafe{MaxPreKeyID: highest}); err != nil {
+		t.Fatal(err)
+	}
+	device := c.jid()
+	keys := w.service.Faults().Hold(&device, watest.FromDevice, func(n *waBinary.Node) bool {
+		_, asksForKeys := n.GetOptionalChildByTag("key")
+		return n.Tag == "iq" && asksForKeys
+	})
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(testContext(t), true) }()
+	if err := w.service.Wait(testContext(t), func() bool { return w.service.Counters().RetryReceipts >= 2 }); err != nil {
+		t.Fatal(err)
+	}
+	keys.Remove()
+	if err := <-connected; err != nil {
+		t.Fatal(err)
+	}
+	c.awaitMessage("my last words")
+	c.awaitMessage("to all of you")
+	w.expectSound(c)
+}
+
 func TestSafeStartIsFinishedLater(t *testing.T) {
 	w := newWorld(t)
 	path, _, highest := staleCopy(t, w)
