@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"cloudsession/connector/watest"
 	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
 )
 
 // BenchmarkReceive: messages from a phone to a linked session, whatsmeow, simulated service and all on these cores,
@@ -53,10 +55,35 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
+// A message that comes in after somebody else has taken the session is not acknowledged, however often it comes: it is
+// the new owner's (A1).
+func TestFencedSessionAcknowledgesNothing(t *testing.T) {
+	g := newRig(t, newMemory())
+	service := new(watest.Service)
+	addr, err := service.Listen("127.0.0.1:0")
+	g.must(err)
+	t.Cleanup(func() { g.must(service.Close()) })
+	r := g.receiver(service, whatsapp.Endpoint{Addr: addr.String(), RootKey: service.RootKey()}, 0, false)
+	g.take(r.live.id, false, func(cloudstore.Parent) string { return StartSafe })
+	logins := service.Device(r.device).Logins
+	id, err := r.peer.SendText(g.limit(), r.owner.PN(), "for the new owner")
+	g.must(err)
+	g.must(service.Wait(g.limit(), func() bool { return service.Device(r.device).Logins >= logins+3 }))
+	if err := r.live.repl.Err(); !errors.Is(err, ErrFenced) {
+		t.Errorf("the log has ended with %v", err)
+	}
+	for _, m := range service.Copies(r.device) {
+		if m.ID == id && m.Confirmed {
+			t.Error("acknowledged by a session that is somebody else's")
+		}
+	}
+}
+
 // receiver is a linked session that receives, and the phone that writes to it.
 type receiver struct {
 	owner, peer *watest.Phone
 	device      types.JID
+	live        *live
 }
 
 func (g *rig) receiver(service *watest.Service, endpoint whatsapp.Endpoint, n int, without bool) *receiver {
@@ -83,7 +110,7 @@ func (g *rig) receiver(service *watest.Service, endpoint whatsapp.Endpoint, n in
 		}
 	}
 	l.flush()
-	r := &receiver{owner, peer, owner.Devices()[0]}
+	r := &receiver{owner, peer, owner.Devices()[0], l}
 	// The session between the two is opened before anything is measured.
 	_, err = peer.SendText(g.limit(), owner.PN(), "hello")
 	g.must(err)
