@@ -117,9 +117,11 @@ func (m *moving) meanwhile() []string {
 
 func (m *moving) cli(args ...string) {
 	m.t.Helper()
-	if out, err := m.c.Command(m.ctx, args...).CombinedOutput(); err != nil {
+	out, err := m.c.Command(m.ctx, args...).CombinedOutput()
+	if err != nil {
 		m.t.Fatalf("connector %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	m.t.Logf("$ connector %s\n%s", strings.Join(args, " "), out)
 }
 
 // link pairs Baileys and makes the group.
