@@ -68,19 +68,21 @@ func known(f *File, seq uint8, tag Tag) (parts uint8, ok bool) {
 	return parts, tag == in.Tags[parts-1]
 }
 
-// judge mirrors Manager.judge of connector/manager/judge.go. mayBeOnly: no other
-// connector owns the session. StartNone is ErrNoSession.
+// judge mirrors Manager.judge and onlyCopy of connector/manager/judge.go.
+// mayBeOnly: no other connector owns the session. StartNone is ErrNoSession.
+// Where the code asks for a log or credentials, this asks for credentials: they
+// come with the first whole base (P7), and parts of one are no copy.
 func judge(f *File, mark HighWater, p parent, mayBeOnly bool, rules *Rules) Start {
+	inCloud := p.hasCredentials || rules.OnlyCopyByLog && p.hasLog
+	onlyCopy := f.Exists && mayBeOnly && !inCloud && !rules.OnlyCopyIgnored
 	switch {
 	case judgeExact(p, mark, rules): // before own-file: a sealed file is never opened again (O6)
 		return StartExact
 	case canResumeOwnFile(f, p, rules):
 		return StartOwnFile
-	case f.Exists && p.owner.Off:
-		return StartLocal // after a reboot, say: stale or not, there is no other copy
-	case f.Exists && mayBeOnly && !p.hasCredentials && !rules.OnlyCopyIgnored && !(rules.OnlyCopyByLog && p.hasLog):
-		return StartLocal // onlyCopy: the first base never became whole
-	case !p.hasLog && !p.hasCredentials:
+	case f.Exists && p.owner.Off, onlyCopy:
+		return StartLocal // stale or not, there is no other copy
+	case !inCloud:
 		return StartNone
 	default:
 		return StartSafe
