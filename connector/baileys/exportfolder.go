@@ -117,6 +117,7 @@ type exporter struct {
 	now    int64 // milliseconds since 1970
 	jid    types.JID
 	lid    types.JID
+	me     self
 	report Report
 	files  map[string][]byte
 }
@@ -134,6 +135,7 @@ func (e *exporter) run() error {
 	if err != nil {
 		return err
 	}
+	e.me = selfOf(d.identity, d.registrationID) // creds has checked the key
 	if e.files[credsFile], err = json.Marshal(creds); err != nil {
 		return err
 	}
@@ -240,7 +242,10 @@ func (e *exporter) records() error {
 			unread++ // whatsmeow can't use it either
 			return nil
 		}
-		node, left := toNode(record, e.now)
+		node, left, err := toNode(record, e.me, e.now)
+		if err != nil {
+			return err
+		}
 		sessions.add(left)
 		e.report.Sessions++
 		data, err := json.Marshal(node)

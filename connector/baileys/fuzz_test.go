@@ -31,7 +31,7 @@ func addRecorded(f *testing.F, kind string) {
 	}
 }
 
-var fuzzSelf = self{identity: append([]byte{keyType}, make([]byte, 32)...), registrationID: 7}
+var fuzzSelf = selfOf(bytes.Repeat([]byte{8}, 32), 7)
 
 // A session file either is refused or makes a record that whatsmeow's library
 // loads, and that comes back as the same record.
@@ -62,7 +62,8 @@ func checkRow(t *testing.T, row []byte) {
 	}
 	structure, err := sessionRow(row)
 	must(t, err)
-	node, _ := toNode(structure, 1)
+	node, _, err := toNode(structure, fuzzSelf, 1)
+	must(t, err)
 	text, err := json.Marshal(node)
 	must(t, err)
 	again, err := parseRecord(text)
@@ -71,7 +72,8 @@ func checkRow(t *testing.T, row []byte) {
 	must(t, err)
 	structure, err = sessionRow(first)
 	must(t, err)
-	node, left := toNode(structure, 1)
+	node, left, err := toNode(structure, fuzzSelf, 1)
+	must(t, err)
 	if left.messageKeys != 0 {
 		t.Error("message keys on the second round")
 	}
@@ -112,7 +114,8 @@ func FuzzSessionRow(f *testing.F) {
 		if err != nil {
 			return
 		}
-		node, _ := toNode(structure, 1)
+		node, _, err := toNode(structure, fuzzSelf, 1)
+		must(t, err)
 		text, err := json.Marshal(node)
 		must(t, err)
 		if _, err := parseRecord(text); err != nil {

@@ -140,7 +140,7 @@ func (i *importer) identities() error {
 // records inserts sessions and sender keys.
 func (i *importer) records() error {
 	var sessions, senderKeys skipped
-	me := self{identity: append([]byte{keyType}, publicOf(i.f.device.identity)...), registrationID: i.f.device.registrationID}
+	me := selfOf(i.f.device.identity, i.f.device.registrationID)
 	for a, r := range i.sessions {
 		if !i.exact {
 			break

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"go.mau.fi/libsignal/groups"
 	"go.mau.fi/libsignal/protocol"
 	"go.mau.fi/libsignal/session"
+	"go.mau.fi/libsignal/signalerror"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 )
@@ -121,6 +123,10 @@ func TestRecordedFolderAfterRoundTrip(t *testing.T) {
 		text, err := m.decrypt(t, device)
 		if lost := m.Why == "closed chain" || m.Why == "open chain"; lost != (err != nil) || !lost && text != m.Text {
 			t.Errorf("%s: %q, %v", m.Why, text, err)
+		}
+		// whatsmeow drops what has an old counter, and confirms it.
+		if errors.Is(err, signalerror.ErrOldCounter) {
+			t.Errorf("%s is not asked for again: %v", m.Why, err)
 		}
 	}
 }

@@ -37,7 +37,8 @@ const (
 
 // self is what our side adds to each record.
 type self struct {
-	identity       []byte // public, 33 bytes
+	private        []byte // the identity key
+	identity       []byte // its public part, 33 bytes
 	registrationID uint32
 }
 
@@ -233,13 +234,27 @@ func goChain(public, private []byte, c *nodeChain, left *skipped) (*record.Chain
 	}
 	for _, n := range counters {
 		seed := c.MessageKeys[strconv.FormatUint(uint64(n), 10)]
-		keys, err := hkdf.Key(sha256.New, seed, nil, message.KdfSalt, message.DerivedSecretsSize)
+		keys, err := messageKeys(seed, n)
 		if err != nil {
-			return nil, fmt.Errorf("derive message key: %w", err)
+			return nil, err
 		}
-		out.MessageKeys = append(out.MessageKeys, &message.KeysStructure{CipherKey: keys[:32], MacKey: keys[32:64], IV: keys[64:], Index: n})
+		out.MessageKeys = append(out.MessageKeys, keys)
 	}
 	return out, nil
+}
+
+// messageKeys makes the keys of one message from their seed.
+func messageKeys(seed []byte, index uint32) (*message.KeysStructure, error) {
+	keys, err := hkdf.Key(sha256.New, seed, nil, message.KdfSalt, message.DerivedSecretsSize)
+	if err != nil {
+		return nil, fmt.Errorf("derive message key: %w", err)
+	}
+	return &message.KeysStructure{CipherKey: keys[:32], MacKey: keys[32:64], IV: keys[64:], Index: index}, nil
+}
+
+// selfOf makes what a device adds to its records.
+func selfOf(identity []byte, registrationID uint32) self {
+	return self{identity, append([]byte{keyType}, publicOf(identity)...), registrationID}
 }
 
 // neverSent is whatsmeow's previous counter of a chain on which nothing was sent:

@@ -3,7 +3,12 @@ package baileys
 import (
 	"bytes"
 	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"strconv"
 
 	"go.mau.fi/libsignal/state/record"
 )
@@ -59,7 +64,7 @@ func checkState(s *record.StateStructure) error {
 }
 
 func checkChain(c *record.ChainStructure) error {
-	if c == nil || c.ChainKey == nil {
+	if c == nil || c.ChainKey == nil || slices.Contains(c.MessageKeys, nil) {
 		return badField("", "is missing")
 	}
 	return cmp.Or(
@@ -70,11 +75,10 @@ func checkChain(c *record.ChainStructure) error {
 
 // toNode makes libsignal's session record. now, in milliseconds, dates the newest
 // session; older ones get earlier times, because libsignal orders them so.
-func toNode(r *record.SessionStructure, now int64) (nodeRecord, skipped) {
-	var left skipped
+func toNode(r *record.SessionStructure, me self, now int64) (out nodeRecord, left skipped, err error) {
 	states := append([]*record.StateStructure{r.SessionState}, r.PreviousStates...)
 	seen := map[string]bool{}
-	out := nodeRecord{Version: recordVersion}
+	out.Version = recordVersion
 	for i, s := range states {
 		name := base64.StdEncoding.EncodeToString(s.SenderBaseKey)
 		if seen[name] {
@@ -82,19 +86,22 @@ func toNode(r *record.SessionStructure, now int64) (nodeRecord, skipped) {
 			continue
 		}
 		seen[name] = true
-		state := nodeStateOf(s, &left)
+		state, err := nodeStateOf(s, me, &left)
+		if err != nil {
+			return out, left, err
+		}
 		state.IndexInfo.Used, state.IndexInfo.Created, state.IndexInfo.Closed = now-int64(i), now-int64(i), now-int64(i)
 		if i == 0 {
 			state.IndexInfo.Closed = open
 		}
 		out.Sessions = append(ordered[nodeState]{{name, state}}, out.Sessions...)
 	}
-	return out, left
+	return out, left, nil
 }
 
-func nodeStateOf(s *record.StateStructure, left *skipped) nodeState {
+func nodeStateOf(s *record.StateStructure, me self, left *skipped) (out nodeState, err error) {
 	receivers, last := nodeReceivers(s)
-	out := nodeState{RegistrationID: s.RemoteRegistrationID}
+	out.RegistrationID = s.RemoteRegistrationID
 	ratchet := &out.CurrentRatchet
 	ratchet.EphemeralKeyPair.PubKey = s.SenderChain.SenderRatchetKeyPublic
 	ratchet.EphemeralKeyPair.PrivKey = s.SenderChain.SenderRatchetKeyPrivate
@@ -112,10 +119,11 @@ func nodeStateOf(s *record.StateStructure, left *skipped) nodeState {
 		}
 	}
 	for _, c := range receivers {
-		out.addChain(c, theirsOrReceiving, left)
+		if err := out.addChain(c, theirsOrReceiving, me, left); err != nil {
+			return out, err
+		}
 	}
-	out.addChain(s.SenderChain, oursOrSending, left)
-	return out
+	return out, out.addChain(s.SenderChain, oursOrSending, me, left)
 }
 
 // nodeReceivers returns the chains that libsignal has, and the key of the newest.
@@ -136,11 +144,11 @@ func nodeReceivers(s *record.StateStructure) (chains []*record.ChainStructure, l
 	return chains, last
 }
 
-func (s *nodeState) addChain(c *record.ChainStructure, kind int, left *skipped) {
+func (s *nodeState) addChain(c *record.ChainStructure, kind int, me self, left *skipped) error {
 	name := base64.StdEncoding.EncodeToString(c.SenderRatchetKeyPublic)
 	for _, other := range s.Chains {
 		if other.name == name {
-			return // whatsmeow finds the first of two
+			return nil // whatsmeow finds the first of two
 		}
 	}
 	chain := nodeChain{ChainType: kind, MessageKeys: map[string][]byte{}}
@@ -148,6 +156,30 @@ func (s *nodeState) addChain(c *record.ChainStructure, kind int, left *skipped) 
 	if !isNoKey(c.ChainKey.Key) {
 		chain.ChainKey.Key = bytes.Clone(c.ChainKey.Key)
 	}
-	left.messageKeys += len(c.MessageKeys) // made from the seed that libsignal wants, which can't be found again
+	for _, k := range c.MessageKeys {
+		seed := me.placeholder(c.SenderRatchetKeyPublic, k.Index)
+		made, err := messageKeys(seed, k.Index)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(made.CipherKey, k.CipherKey) { // not one already
+			left.messageKeys++
+		}
+		chain.MessageKeys[strconv.FormatUint(uint64(k.Index), 10)] = seed
+	}
 	s.Chains = append(s.Chains, member[nodeChain]{name, chain})
+	return nil
+}
+
+// placeholder is what stands for the seed of a skipped message's key, which can't
+// be found again from the keys that were made of it. It opens nothing, so the
+// message is asked for again. Without it the message would be taken for one that
+// was read before, and whatsmeow would drop it with a delivery receipt. Nobody else
+// may know the seed: who does can forge the message.
+func (me self) placeholder(ratchetKey []byte, counter uint32) []byte {
+	mac := hmac.New(sha256.New, me.private)
+	mac.Write([]byte("cloudsession lost message key"))
+	mac.Write(ratchetKey)
+	_ = binary.Write(mac, binary.BigEndian, counter) // a hash doesn't fail
+	return mac.Sum(nil)
 }
