@@ -317,8 +317,8 @@ func commanded(kind, args string) func(s *scene, ctx context.Context) error {
 			case c.State == cloudstore.CommandDone:
 				return nil
 			case c.State == cloudstore.CommandFailed, c.State == cloudstore.CommandExpired:
-				s.t.Logf("command %s: %s %s", c.State, c.ErrorCode, c.Error)
-				return nil
+				s.asked = "" // who asked is told, and asks again
+				return fmt.Errorf("command %s: %s %s", c.State, c.ErrorCode, c.Error)
 			}
 			select {
 			case <-ctx.Done():
