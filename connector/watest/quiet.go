@@ -13,8 +13,17 @@ func SilenceSignal() {
 
 type quietSignal struct{}
 
+// Debug implements logger.Loggable.
 func (quietSignal) Debug(string, string)   {}
+
+// Info implements logger.Loggable.
 func (quietSignal) Info(string, string)    {}
+
+// Warning implements logger.Loggable.
 func (quietSignal) Warning(string, string) {}
+
+// Error implements logger.Loggable.
 func (quietSignal) Error(string, string)   {}
+
+// Configure implements logger.Loggable.
 func (quietSignal) Configure(string)       {}
