@@ -14,16 +14,16 @@ func SilenceSignal() {
 type quietSignal struct{}
 
 // Debug implements logger.Loggable.
-func (quietSignal) Debug(string, string)   {}
+func (quietSignal) Debug(string, string) {}
 
 // Info implements logger.Loggable.
-func (quietSignal) Info(string, string)    {}
+func (quietSignal) Info(string, string) {}
 
 // Warning implements logger.Loggable.
 func (quietSignal) Warning(string, string) {}
 
 // Error implements logger.Loggable.
-func (quietSignal) Error(string, string)   {}
+func (quietSignal) Error(string, string) {}
 
 // Configure implements logger.Loggable.
-func (quietSignal) Configure(string)       {}
+func (quietSignal) Configure(string) {}
