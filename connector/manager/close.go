@@ -163,7 +163,8 @@ func (m *Manager) dropPairing(ctx context.Context, s *session, o *opened) error 
 	return errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, "", 0, "closed"))
 }
 
-// closeTainted closes a session whose only copy is here, and marks that copy.
+// closeTainted closes a session, marks its file and leaves it where it is: the
+// next start must drop its Signal state, and may keep the rest.
 func (m *Manager) closeTainted(s *session, o *opened, why string) {
 	s.setCurrent(nil)
 	s.log.Warn("session closed; its file is marked", "reason", why, "epoch", o.taken.Epoch)

@@ -128,7 +128,7 @@ func (m *Manager) reportEnding(ctx context.Context, s *session, e *ending) error
 }
 
 // replaced: a clone of this device logged in and moved its ratchets (O8), so the
-// file is of no use any more. If the session is this connector's all the same, it
+// file's Signal state is of no use any more. If the session is this connector's all the same, it
 // is taken again, safely, after a pause that grows.
 func (m *Manager) replaced(s *session, o *opened) {
 	const clone = "another client connected with the same keys"
@@ -151,11 +151,7 @@ func (m *Manager) replaced(s *session, o *opened) {
 		state, wanted = StateContested, cloudstore.WantedClosed
 		detail = clone + " again and again: stop it, then restore the session"
 	}
-	if o.local.Load() {
-		m.closeTainted(s, o, clone)
-	} else {
-		m.loseLocked(s, clone)
-	}
+	m.closeTainted(s, o, clone) // what is not pushed yet is in the file alone
 	s.setState(state, detail)
 	m.settleReplaced(ctx, s, o, state, detail, wanted)
 }

@@ -76,6 +76,9 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		return replicate.StartExact, nil
 	case p.file != nil && !p.tainted && replicate.CanResumeOwnFile(p.state, parent, p.boot, p.inode):
 		return replicate.StartOwnFile, nil
+	case p.file != nil && replicate.HoldsNewest(p.state, parent, p.inode):
+		p.local = true // marked, or of an earlier boot: stale Signal state, but nothing newer anywhere
+		return replicate.StartSafe, nil
 	case m.onlyCopy(p, parent):
 		p.local = true // after a reboot, say: stale or not, there is no other copy
 		return replicate.StartSafe, nil

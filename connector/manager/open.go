@@ -145,7 +145,8 @@ type prior struct {
 	tainted bool
 	// parent is the owner row as the take found it.
 	parent cloudstore.Owner
-	// local: the term starts safely from the file, which is the only copy.
+	// local: the term starts safely from the file, not from the log: there is
+	// nothing newer, or nothing else.
 	local bool
 	// staged is what the term begins with instead of what is known here.
 	staged *staged

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"errors"
+	"slices"
 
 	"cloudsession/connector/capture"
 	"cloudsession/shared/cloudstore"
@@ -81,34 +82,62 @@ func (h HighWater) beyond(p cloudstore.Parent) bool {
 // somewhere in what the file knows as acknowledged or in flight. bootID and inode are those of now.
 // Call it inside the transaction of the take, and ResumeOwnFile after its commit.
 func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, inode uint64) bool {
-	epoch, seq := p.Epoch.Epoch, p.LastSeq
-	if p.Epoch.Start == StartOwnFile && p.MaxSeq == 0 && p.Epoch.ParentSeq != 0 {
-		// A start from this very file may have been interrupted: had it come so far that it could
-		// change anything, the file would say that it is of that term.
-		if state.Epoch == p.Epoch.ParentEpoch {
-			epoch, seq = p.Epoch.ParentEpoch, p.Epoch.ParentSeq
-		}
-	}
-	switch {
-	case state.SessionID == "" || state.SessionID != p.Owner.SessionID:
-		return false
-	case state.Epoch == 0 || state.Epoch != epoch:
-		return false
-	case bootID == "" || state.BootID != bootID || inode == 0 || state.Inode != inode:
-		return false
-	case p.Owner.Backup == cloudstore.BackupCredentials:
-		return false // no log tells whether the file is the newest: every start is safe (P7)
-	case p.Owner.Backup == cloudstore.BackupOff:
-		return true // the file is the only copy
-	}
-	if !p.Contiguous && p.LastSeq > 0 {
+	if bootID == "" || state.BootID != bootID {
 		return false
 	}
-	parts, ok := known(state, seq, p.LastTag)
+	// A start from this very file may have been interrupted: had it come so far that it could change
+	// anything, the file would say that it is of that term.
+	epoch, seq := position(p, StartOwnFile)
+	parts, ok := newest(state, p, inode, epoch, seq)
+	if ok && p.Owner.Backup == cloudstore.BackupOff {
+		return true
+	}
 	if p.Epoch.Start == StartSafe && state.NeedBase && (parts == 0 || parts < len(state.InFlight.Tags)) {
 		return false // made safe, but not connected yet: that waited for the base (O5). Do it again
 	}
 	return ok
+}
+
+// HoldsNewest reports whether a safe start may begin with the file that state was read from instead of
+// the log: apart from its Signal state, which is dropped in either case, the file has all that the log
+// has, and what was not pushed yet. It is for files that can't be resumed: of an earlier boot, or
+// marked because a clone has connected.
+func HoldsNewest(state capture.State, p cloudstore.Parent, inode uint64) bool {
+	epoch, seq := position(p, StartOwnFile, StartSafe) // a safe start that left no base had no socket (O5)
+	_, ok := newest(state, p, inode, epoch, seq)
+	return ok
+}
+
+// position is where the log ends as a file of the parent's term knows it: in the parent, or, if that
+// left no row and began in one of the given ways, in the term before.
+func position(p cloudstore.Parent, starts ...string) (epoch, seq uint64) {
+	if p.MaxSeq == 0 && p.Epoch.ParentSeq != 0 && slices.Contains(starts, p.Epoch.Start) {
+		return p.Epoch.ParentEpoch, p.Epoch.ParentSeq
+	}
+	return p.Epoch.Epoch, p.LastSeq
+}
+
+// newest reports whether the file's term is the log's last, and the log ends where the file knows; parts
+// is how many parts of its push in flight are in the log then.
+func newest(state capture.State, p cloudstore.Parent, inode, epoch, seq uint64) (parts int, ok bool) {
+	if state.Epoch == p.Epoch.Epoch {
+		epoch, seq = p.Epoch.Epoch, p.LastSeq
+	}
+	switch {
+	case state.SessionID == "" || state.SessionID != p.Owner.SessionID:
+		return 0, false
+	case state.Epoch == 0 || state.Epoch != epoch:
+		return 0, false
+	case inode == 0 || state.Inode != inode:
+		return 0, false
+	case p.Owner.Backup == cloudstore.BackupCredentials:
+		return 0, false // no log tells whether the file is the newest: every start is safe (P7)
+	case p.Owner.Backup == cloudstore.BackupOff:
+		return 0, true // the file is the only copy
+	case !p.Contiguous && p.LastSeq > 0:
+		return 0, false
+	}
+	return known(state, seq, p.LastTag)
 }
 
 // known reports whether the log's end at seq is one the file can have caused, and how many parts of

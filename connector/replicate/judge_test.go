@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudsession/connector/capture"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/sessionlog"
 )
@@ -64,6 +65,46 @@ func TestJudgeExact(t *testing.T) {
 			t.Error("a log that has lost its end is not behind")
 		}
 		return StartExact
+	})
+}
+
+// A file that can't be resumed, but has all that the log has: a safe start begins with it.
+func TestHoldsNewest(t *testing.T) {
+	g := newRig(t, newMemory())
+	l := g.pair("personal", 1)
+	l.steps(20)
+	l.flush()
+	g.crash()
+	state, err := l.file.State(t.Context())
+	g.must(err)
+	inode, err := capture.Inode(l.file.Path())
+	g.must(err)
+	g.take(l.id, false, func(p cloudstore.Parent) string {
+		check := func(what string, want bool, change func(*cloudstore.Parent, *capture.State)) {
+			t.Helper()
+			q, s := p, state
+			change(&q, &s)
+			if got := HoldsNewest(s, q, inode); got != want {
+				t.Errorf("%s: %v", what, got)
+			}
+		}
+		check("as it is", true, func(*cloudstore.Parent, *capture.State) {})
+		check("of another boot", true, func(_ *cloudstore.Parent, s *capture.State) { s.BootID = "other" })
+		check("the log goes on", false, func(p *cloudstore.Parent, _ *capture.State) { p.LastSeq++ })
+		check("the log went another way", false, func(p *cloudstore.Parent, _ *capture.State) { p.LastTag[0]++ })
+		check("of another place", false, func(_ *cloudstore.Parent, s *capture.State) { s.Inode++ })
+		check("of an older term", false, func(_ *cloudstore.Parent, s *capture.State) { s.Epoch-- })
+		check("only credentials are kept", false, func(p *cloudstore.Parent, _ *capture.State) { p.Owner.Backup = cloudstore.BackupCredentials })
+		behind := func(start string, rows uint64) func(*cloudstore.Parent, *capture.State) {
+			return func(p *cloudstore.Parent, _ *capture.State) {
+				p.Epoch.ParentEpoch, p.Epoch.ParentSeq = p.Epoch.Epoch, p.LastSeq
+				p.Epoch.Epoch, p.Epoch.Start, p.LastSeq, p.MaxSeq = p.Epoch.Epoch+1, start, rows, rows
+			}
+		}
+		check("behind a safe start without a base", true, behind(StartSafe, 0))
+		check("behind a safe start with rows", false, behind(StartSafe, 1))
+		check("behind an exact start", false, behind(StartExact, 0)) // it may have had a socket
+		return StartSafe
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/control"
+	"cloudsession/infra/local/faultproxy"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -20,13 +21,21 @@ import (
 // pass for exact.
 
 // The machine went down without a clean end: its last commits may not have
-// reached the disk, so the file that looks like the newest state isn't used.
+// reached the disk, so the Signal state of the file isn't used. What it holds
+// beyond the log is.
 func TestStartAfterAnUncleanBoot(t *testing.T) {
 	s := newScene(t)
-	c := s.paired("c")
+	db, env := s.faultyDatabase()
+	c := s.paired("c", env...)
 	s.talk(c)
 	s.waitPushed(c)
+	db.Set(faultproxy.Fault{Cut: true})
+	only := s.peerWrites()
+	_, err := c.WaitText(s.ctx, s.session, only)
+	s.must(err)
+	s.waitAcknowledged() // and so WhatsApp won't send it again
 	s.must(c.Kill9())
+	db.Set(faultproxy.Fault{})
 	// As if the file had been begun before the machine went down.
 	f, err := capture.Open(s.ctx, s.sessionFile(c.DataDir()), capture.Options{})
 	s.must(err)
@@ -35,7 +44,37 @@ func TestStartAfterAnUncleanBoot(t *testing.T) {
 
 	again := s.connectorIn(c.ID(), c.DataDir())
 	s.startsSafely(again)
+	_, err = again.WaitText(s.ctx, s.session, only)
+	s.must(err)
 	s.nothingLost(again)
+}
+
+// A clone connects while TiDB is away: the session is restored safely, and what
+// the file alone holds is still there.
+func TestReplacedByACloneWhileTheDatabaseIsAway(t *testing.T) {
+	s := newScene(t)
+	db, env := s.faultyDatabase()
+	c := s.paired("c", env...)
+	s.talk(c)
+	s.waitPushed(c)
+	db.Set(faultproxy.Fault{Cut: true})
+	only := s.peerWrites()
+	_, err := c.WaitText(s.ctx, s.session, only)
+	s.must(err)
+	s.waitAcknowledged()
+	device := s.device()
+	if n := world.WhatsApp.Faults().Replace(&device); n != 1 {
+		t.Fatalf("%d sockets", n)
+	}
+	s.must(c.WaitState(s.ctx, s.session, "replaced", "lost"))
+	lost := s.mine(c).State == "lost" // this machine is so slow that the lease ran out: then it is no clone
+	db.Set(faultproxy.Fault{})
+	s.startsSafely(c)
+	if !lost {
+		_, err = c.WaitText(s.ctx, s.session, only)
+		s.must(err)
+	}
+	s.nothingLost(c)
 }
 
 // Rows are missing from a sealed log: that is an error, not a smaller session.
