@@ -179,20 +179,21 @@ func pruneAside(dir string) error {
 	return nil
 }
 
-// sessionOf is the session whose file is adopted in a folder, "" if none is.
-func sessionOf(dir string) (string, error) {
+// sessionOf is the session whose file is adopted in a folder, and the file's
+// name; "" if none is.
+func sessionOf(dir string) (sessionID, name string, err error) {
 	data, err := os.ReadFile(filepath.Join(dir, "current.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
+		return "", "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read current session file: %w", err)
+		return "", "", fmt.Errorf("read current session file: %w", err)
 	}
 	var c current
 	if json.Unmarshal(data, &c) != nil {
-		return "", nil // whoever opens the session says so
+		return "", "", nil // whoever opens the session says so
 	}
-	return c.SessionID, nil
+	return c.SessionID, filepath.Base(c.File), nil
 }
 
 // discard removes a file that was being built and never adopted.

@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	leftoversEvery = 5 * time.Second // how often the files of ended terms are looked through
+	leftoversEvery = 3 * time.Second // how often the files of ended terms are looked through
 	leftoversOpen  = 32              // of them open at a time
 	orphanAge      = 10 * time.Second
+	// settlingPasses is how many passes leave alone what may be a session's file:
+	// after a start most of them are about to be opened.
+	settlingPasses = 2
 	termFiles      = "[0-9]*.db" // of terms: not what is imported or exported
 	// deliverRest is the mark of a file whose session has ended for good: nobody
 	// opens it again, so all it has not delivered is left to be delivered from it.
@@ -146,6 +149,7 @@ func holdsUndelivered(path string) bool {
 // leftovers delivers what the files of ended terms hold.
 type leftovers struct {
 	m       *Manager
+	passes  int
 	running map[string]*leftoverQueue
 	nothing map[string]time.Time // files without anything to deliver, and when they were last written
 }
@@ -212,6 +216,7 @@ func (l *leftovers) pass(ctx context.Context) {
 		l.m.log.Error("list session folders", "error", err)
 		return
 	}
+	l.passes++
 	held := l.m.byFolder()
 	for _, dir := range dirs {
 		if ctx.Err() != nil {
@@ -237,7 +242,7 @@ func (m *Manager) byFolder() map[string]*session {
 // folder looks through one session's files, unless they are being moved.
 func (l *leftovers) folder(ctx context.Context, dir string, s *session) error {
 	if s == nil {
-		id, err := sessionIn(ctx, dir)
+		id, err := l.sessionIn(ctx, dir)
 		if err != nil || id == "" {
 			return errors.Join(err, l.aside(ctx, dir))
 		}
@@ -250,17 +255,28 @@ func (l *leftovers) folder(ctx context.Context, dir string, s *session) error {
 	}
 	defer s.mu.Unlock()
 	err := setOrphansAside(s)
-	if s.current() == nil {
+	if s.current() == nil && l.passes > settlingPasses {
 		err = errors.Join(err, l.fenced(ctx, s))
 	}
 	return errors.Join(err, l.aside(ctx, dir))
 }
 
-// sessionIn is the session that a folder belongs to, "" if that can't be told.
-func sessionIn(ctx context.Context, dir string) (string, error) {
-	id, err := sessionOf(dir)
-	if err != nil || id != "" {
-		return id, err
+// sessionIn is the session of a folder that this process has not dealt with, if
+// something there has to be looked at with the session locked, else "".
+func (l *leftovers) sessionIn(ctx context.Context, dir string) (string, error) {
+	id, name, err := sessionOf(dir)
+	if err != nil {
+		return "", err
+	}
+	if id != "" {
+		if l.passes <= settlingPasses {
+			return "", nil
+		}
+		found, err := l.find(ctx, filepath.Join(dir, name))
+		if err != nil || found == nil {
+			return "", err
+		}
+		return id, found.file.Close()
 	}
 	files, err := filepath.Glob(filepath.Join(dir, termFiles))
 	if err != nil {
@@ -336,7 +352,7 @@ func (l *leftovers) aside(ctx context.Context, dir string) error {
 // find opens a file if there is something to deliver in it. What it found to be
 // without anything isn't opened again until it is written.
 func (l *leftovers) find(ctx context.Context, path string) (*leftover, error) {
-	if stamp, ok := l.nothing[path]; ok && stamp.Equal(written(path)) {
+	if stamp, ok := l.nothing[path]; ok && stamp.Equal(written(path)) || written(path).IsZero() {
 		return nil, nil
 	}
 	found, err := openLeftover(ctx, path)
