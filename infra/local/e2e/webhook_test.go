@@ -115,11 +115,14 @@ func TestWebhook(t *testing.T) {
 }
 
 // The owner dies with undelivered messages and a send whose outcome it never heard, and its disk with it: the next
-// owner delivers the messages, each under one key, and the send repeated with its key is one message at the peer.
+// owner delivers the messages, each under one key, and the send repeated with its key is one message at the peer. When
+// the dead one comes back with its disk, it delivers what only that has (A2), and nothing else of the session.
 func TestMessagesAndSendsOverFailover(t *testing.T) {
 	s := newScene(t)
 	app := s.application()
-	old := s.paired("old", app.Env()...)
+	link, env := s.databaseLink()
+	env = append(env, app.Env()...)
+	old := s.paired("old", env...)
 	third := s.phone(world.next.Load(), 3)
 	texts := append(s.writes(s.peer, "peer", 1, 2), s.writes(third, "third", 1, 2)...)
 	s.must(app.WaitTexts(s.ctx, texts...))
@@ -129,10 +132,15 @@ func TestMessagesAndSendsOverFailover(t *testing.T) {
 	texts = append(texts, s.writes(third, "third", 3, 6)...)
 	_, err := old.WaitText(s.ctx, s.session, texts[len(texts)-1])
 	s.must(err)
+	disk := old.DataDir() + "-kept"
+	var only []string
 	repeat := s.sendUnheard(old, func() {
 		s.waitPushed(old)
+		link.cut()
+		only = s.writes(third, "only", 1, 2)
+		s.waitAcknowledged()
 		s.must(old.Kill9())
-		s.must(os.RemoveAll(old.DataDir()))
+		s.must(os.Rename(old.DataDir(), disk))
 	})
 	texts = append(texts, s.writes(s.peer, "peer", 7, 8)...) // meanwhile nobody is there
 
@@ -142,6 +150,12 @@ func TestMessagesAndSendsOverFailover(t *testing.T) {
 	s.must(app.WaitTexts(s.ctx, texts...))
 	s.asReceived(app, fresh)
 	repeat(fresh)
+
+	link.mend()
+	again := s.connectorIn(old.ID(), disk, env...)
+	s.must(app.WaitTexts(s.ctx, only...))
+	s.inOrder(app, "only")
+	s.waitLog(again, "session file set aside: another connector has taken the session")
 	s.talk(fresh)
 	s.nothingLost(fresh)
 }
