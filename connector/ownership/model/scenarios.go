@@ -70,7 +70,7 @@ var Scenarios = []Scenario{
 	},
 	{
 		"a data directory copied to another machine, both running",
-		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults = true, 1, 0 }),
+		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults, b.Epochs = true, 1, 0, 2 }),
 		small(func(b *Bounds) { b.Clone, b.Copies, b.Faults, b.Acts = true, 1, 0, 2 }),
 	},
 }

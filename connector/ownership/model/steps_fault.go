@@ -113,8 +113,8 @@ func (m *machine) disk(s *State, p int, emit emitter) {
 		}
 		emit(Step{OpCopy, int8(p), 0}, next)
 	}
-	if proc.Up || m.bounds.Clone {
-		return
+	if proc.Up || m.bounds.Clone || m.bounds.DB && m.bounds.Procs == 1 {
+		return // an unmarked database and a lost high-water mark at once: nobody can tell
 	}
 	if proc.Copy.Exists {
 		if next, ok := m.fault(s); ok {
