@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/util/keys"
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/control"
@@ -107,8 +108,25 @@ func (f *staged) fill(ctx context.Context, in io.Reader) (err error) {
 	if err := sqlstore.NewWithDB(out.DB(), "sqlite3", nil).Upgrade(ctx); err != nil {
 		return fmt.Errorf("create session tables: %w", err)
 	}
-	_, err = sqlitefile.Import(ctx, raw, devices[0].JID, out.DB())
-	return err
+	if _, err := sqlitefile.Import(ctx, raw, devices[0].JID, out.DB()); err != nil {
+		return err
+	}
+	return f.keepNumbering(ctx, out, devices[0])
+}
+
+// keepNumbering keeps prekey ids from being given out again: whatsmeow numbers on
+// from the highest in the file, which may have been used up elsewhere. A key that
+// nobody has been told of takes the place of the one that is gone.
+func (f *staged) keepNumbering(ctx context.Context, out *capture.File, d sqlitefile.Device) error {
+	if f.maxPreKey <= d.MaxPreKeyID {
+		return nil
+	}
+	const insert = `INSERT INTO whatsmeow_pre_keys (jid, key_id, key, uploaded) VALUES (?, ?, ?, 1)`
+	key := keys.NewKeyPair()
+	if _, err := out.DB().ExecContext(ctx, insert, d.JID.String(), f.maxPreKey, key.Priv[:]); err != nil {
+		return fmt.Errorf("keep the numbering of prekeys: %w", err)
+	}
+	return nil
 }
 
 func writeAll(path string, in io.Reader) (err error) {

@@ -103,10 +103,30 @@ func (m *Manager) watch(s *session, o *opened) {
 			return
 		case <-o.rep.Done():
 		}
-		if err := o.rep.Err(); errors.Is(err, replicate.ErrFenced) {
+		switch err := o.rep.Err(); {
+		case errors.Is(err, replicate.ErrFenced):
 			m.fenced(s, o)
+		case err != nil && !errors.Is(err, replicate.ErrSealed) && !errors.Is(err, replicate.ErrClosed):
+			m.reopen(s, o, err)
 		}
 	})
+}
+
+// reopen closes a session whose changes can't be pushed any more, for a reason of
+// this machine's: it would refuse messages for ever. It stays this connector's,
+// and the next heartbeats open it again, which judges what its file is worth.
+func (m *Manager) reopen(s *session, o *opened, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current() != o {
+		return
+	}
+	s.setCurrent(nil)
+	s.log.Error("session closed, to be opened again: its changes can't be pushed", "error", cause)
+	if err := o.shut(); err != nil {
+		s.log.Warn("session did not close in order", "error", err)
+	}
+	s.failed(time.Now())
 }
 
 // reportStates writes changed states to the owner rows until ctx ends. A state

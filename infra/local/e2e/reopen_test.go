@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	_ "modernc.org/sqlite"
+)
+
+// A session whose file forgets what it has in flight can't push any more. It is
+// closed and opened again by itself, and nothing is lost.
+func TestReplicationThatDiesIsStartedAgain(t *testing.T) {
+	s := newScene(t)
+	link, env := s.databaseLink()
+	c := s.paired("c", env...)
+	s.talk(c)
+	s.waitPushed(c)
+	epoch := s.mine(c).Epoch
+	link.cut()
+	s.says(c) // pushed in vain: it is in flight now
+	files, err := filepath.Glob(filepath.Join(c.DataDir(), "sessions", "*", "*.db"))
+	s.must(err)
+	if len(files) != 1 {
+		t.Fatalf("%d session files", len(files))
+	}
+	db, err := sql.Open("sqlite", "file:"+files[0]+"?_pragma=busy_timeout(5000)")
+	s.must(err)
+	for n := int64(0); n == 0; {
+		res, err := db.ExecContext(s.ctx, "DELETE FROM cloudsession_in_flight")
+		s.must(err)
+		n, err = res.RowsAffected()
+		s.must(err)
+	}
+	s.must(db.Close())
+	link.mend()
+
+	s.waitLog(c, "to be opened again")
+	s.must(c.WaitState(s.ctx, s.session, "connected", "restored safely"))
+	s.talk(c)
+	s.waitPushed(c)
+	if now := s.mine(c).Epoch; now <= epoch {
+		t.Errorf("epoch %d after %d: it was not opened again", now, epoch)
+	}
+	s.nothingLost(c)
+}
