@@ -40,6 +40,7 @@ func explore(t *testing.T, b Bounds, r Rules, l Limits) Result {
 func TestProtocolKeepsItsPromises(t *testing.T) {
 	var mu sync.Mutex
 	var total Result
+	done := 0
 	t.Run("search", func(t *testing.T) {
 		for _, s := range Scenarios {
 			t.Run(s.Name, func(t *testing.T) {
@@ -56,6 +57,7 @@ func TestProtocolKeepsItsPromises(t *testing.T) {
 				}
 				mu.Lock()
 				defer mu.Unlock()
+				done++
 				for op, n := range found.Ops {
 					total.Ops[op] += n
 				}
@@ -65,7 +67,9 @@ func TestProtocolKeepsItsPromises(t *testing.T) {
 			})
 		}
 	})
-	checkCoverage(t, &total)
+	if done == len(Scenarios) { // not where -run picked some
+		checkCoverage(t, &total)
+	}
 }
 
 // checkCoverage makes sure that the searches said something: a step that was

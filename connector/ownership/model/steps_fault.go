@@ -161,8 +161,10 @@ func (m *machine) databaseSteps(s *State, emit emitter) {
 		next.Ghost.Rewound = true
 		emit(Step{OpRestoreDB, -1, 0}, next)
 	}
-	m.markRestored(&marked)
-	emit(Step{OpRestoreDBMarked, -1, 0}, &marked)
+	if s.Ghost.EverEpoch+1 < maxEpochs { // a bound: each mark gives an epoch out
+		m.markRestored(&marked)
+		emit(Step{OpRestoreDBMarked, -1, 0}, &marked)
+	}
 }
 
 // markRestored is MarkDatabaseRestored of shared/cloudstore/restored.go: a take
