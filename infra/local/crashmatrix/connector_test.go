@@ -36,7 +36,7 @@ type connector struct {
 	rep     *replicate.Replicator
 	manager *manager.Manager
 
-	stopRun func()
+	stops   []func()
 	running sync.WaitGroup
 	gone    bool
 }
@@ -61,7 +61,7 @@ var keyring = sync.OnceValues(func() (*envelope.Keyring, error) {
 // start starts a connector over a data directory; l may be nil.
 func (s *scene) start(id, dir string, l *link) *connector {
 	s.t.Helper()
-	c := &connector{s: s, id: id, dir: dir, link: l, stopRun: func() {}}
+	c := &connector{s: s, id: id, dir: dir, link: l}
 	if err := c.begin(); err != nil {
 		s.t.Fatalf("start connector %s: %v", id, err)
 	}
@@ -95,8 +95,10 @@ func (c *connector) begin() (err error) {
 		return err
 	}
 	log := c.s.log.With("connector", c.id)
+	// The lease has a way of its own: renewing goes by the clock, and a scene in
+	// which nothing else is to happen must not lose it on a slow machine.
 	c.lease, err = ownership.Register(ctx, ownership.Options{
-		Store: c.store, Dir: c.lock, Log: log, Connector: cloudstore.Connector{ID: c.id, Version: "test", Capacity: 10},
+		Store: c.s.w.store, Dir: c.lock, Log: log, Connector: cloudstore.Connector{ID: c.id, Version: "test", Capacity: 10},
 		Load: func() cloudstore.Load { return c.manager.Load() },
 	})
 	if err != nil {
@@ -114,14 +116,35 @@ func (c *connector) begin() (err error) {
 		Queue: queue, QueueName: command.QueueName("matrix", c.id), Capacity: 10,
 		Endpoint: whatsapp.Endpoint{Addr: c.phone.Addr(), RootKey: watest.TestRootKey}, Log: log,
 	})
+	c.background(c.keepLease)
 	return nil
+}
+
+// background runs f until the connector crashes.
+func (c *connector) background(f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(c.s.t.Context())
+	c.stops = append(c.stops, cancel)
+	c.running.Go(func() { f(ctx) })
+}
+
+func (c *connector) keepLease(ctx context.Context) {
+	tick := time.NewTicker(ownership.RenewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := c.lease.Renew(ctx); err != nil && ctx.Err() == nil {
+			c.s.log.Info("lease not renewed", "connector", c.id, "error", err)
+		}
+	}
 }
 
 // run lets the connector do by itself what it does by itself.
 func (c *connector) run() {
-	ctx, cancel := context.WithCancel(c.s.t.Context())
-	c.stopRun = cancel
-	c.running.Go(func() {
+	c.background(func(ctx context.Context) {
 		if err := c.manager.Run(ctx); err != nil && ctx.Err() == nil {
 			c.s.t.Errorf("connector %s: run: %v", c.id, err)
 		}
@@ -145,7 +168,9 @@ func (c *connector) crash(waits ...func()) {
 	c.gone = true
 	c.cutLinks()
 	_ = c.store.Close() // without a link of its own this is the cut
-	c.stopRun()
+	for _, stop := range c.stops {
+		stop()
+	}
 	_ = c.manager.Abandon() // it can't push, and says so
 	for _, wait := range waits {
 		wait()
