@@ -270,11 +270,14 @@ func unlinkedWithoutDatabase(t *testing.T) {
 	c := s.paired("c", env...)
 	s.talk(c)
 	s.waitPushed(c)
+	s.waitStatus(`"state":"connected"`)
 	db.Set(faultproxy.Fault{Cut: true})
 	s.must(s.owner.Unlink(s.ctx, s.device()))
 	s.must(c.WaitState(s.ctx, s.session, "logged_out"))
-	s.waitLog(c, "close session")       // it could not be sealed or released
-	s.waitStatus(`"state":"connected"`) // as far as the database knows
+	s.waitLog(c, "close session") // it could not be sealed or released
+	if body := s.status(); !strings.Contains(body, `"state":"connected"`) {
+		t.Errorf("as far as the database knows: %s", body)
+	}
 	db.Set(faultproxy.Fault{})
 	s.waitStatus(`"state":"logged_out"`, "connector pair")
 	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
