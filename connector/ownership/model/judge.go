@@ -29,24 +29,53 @@ func judgeExact(p parent, mark HighWater, rules *Rules) bool {
 
 // canResumeOwnFile mirrors CanResumeOwnFile of connector/replicate/judge.go.
 func canResumeOwnFile(f *File, p parent, rules *Rules) bool {
-	switch {
-	case !f.Exists || f.Epoch == 0:
-		return false
-	case f.Epoch != p.owner.Epoch && !rules.NoEpochStamp:
-		return false
-	case !f.SameBoot && !rules.NoBootStamp, !f.SameInode && !rules.NoInodeStamp:
-		return false
-	case p.owner.Off:
-		return true // the file is the only copy
-	}
-	if !p.contiguous && p.lastSeq > 0 {
+	if !f.SameBoot && !rules.NoBootStamp {
 		return false
 	}
-	parts, ok := known(f, p.lastSeq, p.lastTag)
-	if p.start.isSafe() && f.NeedBase && (parts == 0 || parts < f.InFlight.Parts) {
+	// The epoch between must be the very next: an own file that others have gone
+	// on from, without a row, is not the newest.
+	skip := p.empty(StartOwnFile) && (f.Epoch+1 == p.owner.Epoch || rules.SkipAnyEmpty)
+	parts, ok := newest(f, p, skip, rules)
+	if !p.owner.Off && p.start.isSafe() && f.NeedBase && (parts == 0 || parts < f.InFlight.Parts) {
 		return false // made safe, but not connected yet
 	}
-	return ok || rules.NoLogEnd
+	return ok
+}
+
+// holdsNewest mirrors HoldsNewest of connector/replicate/judge.go: of another
+// boot the file may be, but nothing newer is anywhere.
+func holdsNewest(f *File, p parent, rules *Rules) bool {
+	_, ok := newest(f, p, p.empty(StartOwnFile) || p.empty(StartSafe) || p.empty(StartLocal), rules)
+	return ok
+}
+
+// empty mirrors position: the epoch began in this way and left no row.
+func (p parent) empty(start Start) bool {
+	return p.maxSeq == 0 && p.before.Seq != 0 && p.start == start
+}
+
+// newest mirrors newest: the file's term is the log's last, or the one before it
+// where skip says that the last left nothing, and the log ends where the file
+// knows.
+func newest(f *File, p parent, skip bool, rules *Rules) (parts uint8, ok bool) {
+	epoch, seq := p.owner.Epoch, p.lastSeq
+	if skip && f.Epoch != epoch {
+		epoch, seq = p.before.Epoch, p.before.Seq
+	}
+	switch {
+	case !f.Exists || f.Epoch == 0:
+		return 0, false
+	case f.Epoch != epoch && !rules.NoEpochStamp:
+		return 0, false
+	case !f.SameInode && !rules.NoInodeStamp:
+		return 0, false
+	case p.owner.Off:
+		return 0, true // the file is the only copy
+	case !p.contiguous && p.lastSeq > 0:
+		return 0, false
+	}
+	parts, ok = known(f, seq, p.lastTag)
+	return parts, ok || rules.NoLogEnd
 }
 
 // known mirrors known of connector/replicate/judge.go: whether the log's end is
@@ -80,6 +109,8 @@ func judge(f *File, mark HighWater, p parent, mayBeOnly bool, rules *Rules) Star
 		return StartExact
 	case canResumeOwnFile(f, p, rules):
 		return StartOwnFile
+	case holdsNewest(f, p, rules):
+		return StartLocal // of an earlier boot: stale ratchets, but nothing newer anywhere
 	case f.Exists && p.owner.Off, onlyCopy:
 		return StartLocal // stale or not, there is no other copy
 	case !inCloud:

@@ -68,6 +68,8 @@ type parent struct {
 	contiguous     bool
 	damaged        bool
 	hasLog         bool
+	maxSeq         uint8  // highest seq of any row of the epoch
+	before         Cursor // the epoch's own parent
 	hasCredentials bool
 	last           Cursor // last data row of the lineage
 }
@@ -82,7 +84,7 @@ func (c *Cloud) readParent() parent {
 		end = logEnd{terminator: end.mark, deleted: true}
 	}
 	p.lastSeq, p.lastTag, p.contiguous, p.terminator = end.last, end.tag, end.contiguous, end.terminator
-	p.damaged = end.damaged
+	p.damaged, p.maxSeq, p.before = end.damaged, end.max, c.Epochs[o].Parent
 	if end.terminator != 0 {
 		p.seal = c.Rows[o][end.terminator]
 	}

@@ -47,6 +47,12 @@ var Mutations = []Mutation{
 		[]Invariant{ExactIsExact, NoKeyReused},
 	},
 	{
+		"an own file behind any empty epoch", "section 7: at most the very next epoch, begun from this file and left empty, lies between",
+		Rules{SkipAnyEmpty: true},
+		deep(nil),
+		[]Invariant{ExactIsExact, NoKeyReused},
+	},
+	{
 		"no boot id on the file", "section 7: an own file is of the same boot",
 		Rules{NoBootStamp: true},
 		deep(oldDisk),
@@ -144,7 +150,7 @@ var Mutations = []Mutation{
 	{
 		"parts of a first base taken for a copy", "section 7: without credentials the cloud has no whole copy (P7)",
 		Rules{OnlyCopyByLog: true},
-		deep(func(b *Bounds) { b.BaseParts, b.Seqs, b.Reboots = 2, 6, true }),
+		small(func(b *Bounds) { b.BaseParts, b.Seqs, b.Copies, b.Faults = 2, 6, 1, 2 }),
 		[]Invariant{RestorableAlways},
 	},
 	{

@@ -7,6 +7,7 @@ type Rules struct {
 	NoBaseAfterSafe    bool // section 7: a safe start needs no base
 	JudgeBeforeTake    bool // O4: exact is judged before the transaction
 	NoEpochStamp       bool // section 7: own-file without comparing the file's epoch
+	SkipAnyEmpty       bool // section 7: an own file may lie more than one empty epoch behind
 	NoBootStamp        bool // section 7: own-file in another boot
 	NoInodeStamp       bool // section 7: own-file on another inode
 	NoLogEnd           bool // section 7: own-file without comparing the log's end
