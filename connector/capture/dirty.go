@@ -25,7 +25,6 @@ func (f *File) IsDirty(ctx context.Context, name string, key ...any) (dirty bool
 		if !slices.Contains(names, dirtyTable(name)) {
 			return fmt.Errorf("%w: table %s", ErrNotInstalled, name)
 		}
-		//nolint:gosec // the table's name is quoted
 		query := "SELECT EXISTS (SELECT 1 FROM " + quote(dirtyTable(name)) + " WHERE " + strings.Join(conditions, " AND ") + ")"
 		return tx.QueryRowContext(ctx, query, key...).Scan(&dirty)
 	})

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"io"
 	"net"
@@ -41,7 +42,9 @@ func TestPostWithAKey(t *testing.T) {
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
