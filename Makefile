@@ -76,12 +76,18 @@ test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector w
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
-	go test -race -timeout 20m $(RACE)
-	CLOUDSESSION_RACE=1 go test -timeout 20m $$(go list ./... | grep -vxF "$$(go list $(RACE))")
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-race test-rest
 else
 	@echo "no C compiler: the tests run without the race detector"
-	go test -timeout 20m ./...
+	go test -timeout 25m ./...
 endif
+
+# Side by side: the end-to-end tests mostly wait for leases to run out.
+.PHONY: test-race test-rest
+test-race:
+	go test -race -timeout 25m $(RACE)
+test-rest:
+	CLOUDSESSION_RACE=1 go test -timeout 25m $$(go list ./... | grep -vxF "$$(go list $(RACE))")
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
