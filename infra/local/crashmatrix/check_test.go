@@ -121,7 +121,9 @@ func (s *scene) checkService(c *connector) {
 		}
 	}
 	n := s.whatsapp.Counters()
-	if n.OldCounter > 0 || n.ShownTwice > 0 || n.KeysReused > 0 {
+	// An old counter alone is no loss: whatsmeow sends the same bytes again when a
+	// socket ends before the ack, and the phone drops the copy.
+	if n.ShownTwice > 0 || n.KeysReused > 0 {
 		s.t.Errorf("the service counted %+v, keys used twice %v", n, s.whatsapp.Reuses())
 	}
 	if lost := s.whatsapp.Lost(); len(lost) > 0 {
