@@ -16,7 +16,7 @@ LAMBDAS := list-sessions session-status sync-session restore-session delete-sess
 HAVE_CC := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo yes)
 RACE := ./connector/control ./connector/inbox ./connector/manager ./connector/ownership \
         ./connector/replicate ./functions/api/... \
-        ./infra/local/gateway ./infra/local/lambdaemu ./infra/local/sqsemu ./shared/cloudstore ./shared/command
+        ./infra/local/faultproxy ./infra/local/gateway ./infra/local/lambdaemu ./infra/local/sqsemu ./shared/cloudstore ./shared/command
 
 ##@ Use
 
@@ -76,7 +76,7 @@ test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector w
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
-	@$(MAKE) --no-print-directory -j2 --output-sync=line test-race test-rest
+	@$(MAKE) --no-print-directory -j2 test-race test-rest
 else
 	@echo "no C compiler: the tests run without the race detector"
 	go test -timeout 25m ./...

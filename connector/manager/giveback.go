@@ -33,8 +33,9 @@ func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
 		wanted = cloudstore.WantedClosed
 	}
 	errs = append(errs, m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail))
-	// Without a copy in the cloud the session is worth something only here.
-	if taken.Parent.Owner.Backup != cloudstore.BackupOff || taken.Start == replicate.StartNew {
+	// Without a whole copy in the cloud the session is worth something only here.
+	inCloud := taken.Parent.Owner.Backup != cloudstore.BackupOff && taken.Parent.HasCredentials
+	if inCloud || taken.Start == replicate.StartNew {
 		errs = append(errs, m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -47,6 +47,7 @@ func (m *Manager) checkLog(parent cloudstore.Parent) error {
 
 // judge decides how a term starts (section 7 of the design).
 func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (string, error) {
+	p.local = false // a take that starts over judges again
 	if r.again {
 		return replicate.StartNew, nil
 	}
@@ -54,7 +55,7 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		if r.staged.replaces() {
 			return replicate.StartNew, nil
 		}
-		if (parent.HasLog || parent.HasCredentials) && parent.Owner.State != string(whatsapp.StateLoggedOut) {
+		if parent.HasCredentials && parent.Owner.State != string(whatsapp.StateLoggedOut) {
 			return "", ErrPaired // a new identity is never minted over an existing session
 		}
 		return replicate.StartNew, nil
@@ -82,23 +83,25 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 	case m.onlyCopy(p, parent):
 		p.local = true // after a reboot, say: stale or not, there is no other copy
 		return replicate.StartSafe, nil
-	case !parent.HasLog && !parent.HasCredentials:
-		return "", ErrNoSession
+	case !parent.HasCredentials:
+		return "", ErrNoSession // they come with the first whole base: there are parts of one at most (P7)
 	default:
 		return replicate.StartSafe, nil
 	}
 }
 
 // onlyCopy tells whether this machine's file is all there is of the session: its
-// backup is off, or a term of this connector's own began without a log and ended
-// before its first base was durable.
+// backup is off, or a term that began without a log ended before its first base,
+// and the credentials with it, was durable, and nobody else has the session.
 func (m *Manager) onlyCopy(p *prior, parent cloudstore.Parent) bool {
 	switch {
 	case p.file == nil || p.state.SessionID != parent.Owner.SessionID:
 		return false
 	case parent.Owner.Backup == cloudstore.BackupOff:
 		return true
-	case parent.HasLog || parent.HasCredentials || parent.Owner.ConnectorID != m.opt.Lease.ConnectorID():
+	case parent.HasCredentials:
+		return false
+	case parent.Owner.ConnectorID != "" && parent.Owner.ConnectorID != m.opt.Lease.ConnectorID():
 		return false
 	case p.state.Epoch == parent.Epoch.Epoch:
 		return true // the term's own file, from before a reboot, say

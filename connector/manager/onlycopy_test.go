@@ -25,7 +25,7 @@ func TestOnlyCopy(t *testing.T) {
 	}{
 		"no file":                         {0, cloudstore.Parent{Owner: off, Epoch: epoch(replicate.StartSafe, "")}, false},
 		"backup is off":                   {1, cloudstore.Parent{Owner: off, Epoch: epoch(replicate.StartSafe, "")}, true},
-		"a log stands":                    {3, cloudstore.Parent{Owner: owner, Epoch: epoch(replicate.StartNew, "pair"), HasLog: true}, false},
+		"parts of a first base stand":     {3, cloudstore.Parent{Owner: owner, Epoch: epoch(replicate.StartNew, "pair"), HasLog: true}, true},
 		"credentials stand":               {3, cloudstore.Parent{Owner: owner, Epoch: epoch(replicate.StartNew, "pair"), HasCredentials: true}, false},
 		"pairing not pushed":              {3, cloudstore.Parent{Owner: owner, Epoch: epoch(replicate.StartNew, "pair")}, true},
 		"new identity, an older one's":    {2, cloudstore.Parent{Owner: owner, Epoch: epoch(replicate.StartNew, "pair")}, false},

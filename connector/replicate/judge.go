@@ -85,9 +85,13 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 	if bootID == "" || state.BootID != bootID {
 		return false
 	}
-	// A start from this very file may have been interrupted: had it come so far that it could change
-	// anything, the file would say that it is of that term.
-	epoch, seq := position(p, StartOwnFile)
+	epoch, seq := position(p)
+	if state.Epoch+1 == p.Epoch.Epoch {
+		// A start from this very file may have been interrupted: had it come so far that it could change
+		// anything, the file would say that it is of that term. With any other epoch in between, somebody
+		// may have used the ratchets without leaving a row (modelled).
+		epoch, seq = position(p, StartOwnFile)
+	}
 	parts, ok := newest(state, p, inode, epoch, seq)
 	if ok && p.Owner.Backup == cloudstore.BackupOff {
 		return true
