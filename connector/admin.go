@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/devtoken"
 )
 
@@ -16,24 +17,18 @@ func migrateCommand(p program) *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the database's tables up to this version (connector run does it too)",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			var cfg Database
 			if err := p.load(&cfg); err != nil {
 				return err
 			}
-			if err := configError(cfg.problems()); err != nil {
-				return err
-			}
-			store, err := cfg.open(1)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, store.Close()) }()
-			if err := store.Migrate(cmd.Context()); err != nil {
-				return err
-			}
-			fmt.Fprintln(p.out, "the tables are up to date")
-			return nil
+			return withStore(cfg, 1, func(store *cloudstore.Store) error {
+				if err := store.Migrate(cmd.Context()); err != nil {
+					return err
+				}
+				fmt.Fprintln(p.out, "the tables are up to date")
+				return nil
+			})
 		},
 	}
 }

@@ -3,14 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"cloudsession/connector/noderows"
+	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
 )
 
@@ -58,35 +55,27 @@ name that in SESSION_ENCRYPTION_SECRET_PREVIOUS.`,
 	return cmd
 }
 
-func (p program) importNodeRows(cmd *cobra.Command, cfg importConfig, dryRun bool) (err error) {
-	if err := configError(cfg.problems()); err != nil {
-		return err
-	}
+func (p program) importNodeRows(cmd *cobra.Command, cfg importConfig, dryRun bool) error {
 	keys, err := cfg.keyring()
 	if err != nil {
 		return err
 	}
-	store, err := cfg.open(1)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.Migrate(cmd.Context()); err != nil {
-		return err
-	}
-	rows, err := store.CountRows(cmd.Context())
-	if err != nil {
-		return err
-	}
-	bar := progress(p.errOut, rows, "rows")
-	sum, err := noderows.Import(cmd.Context(), store, keys, noderows.Options{
-		DryRun: dryRun, Progress: func() { _ = bar.Add(1) }, // a terminal that went away
+	return withStore(cfg.Database, 1, func(store *cloudstore.Store) error {
+		if err := store.Migrate(cmd.Context()); err != nil {
+			return err
+		}
+		rows, err := store.CountRows(cmd.Context())
+		if err != nil {
+			return err
+		}
+		bar := newMeter(p.errOut, rows, "rows")
+		sum, err := noderows.Import(cmd.Context(), store, keys, noderows.Options{DryRun: dryRun, Progress: bar.step})
+		bar.end()
+		return errors.Join(p.reportNodeRows(sum, dryRun), err)
 	})
-	_ = bar.Finish()
-	return errors.Join(p.reportNodeRows(sum, dryRun), err)
 }
 
-// reportNodeRows prints what came of an import; an error names rows that stay.
+// reportNodeRows prints what came of an import; an error says that rows stay.
 func (p program) reportNodeRows(sum noderows.Summary, dryRun bool) error {
 	done := "sealed"
 	if dryRun {
@@ -95,7 +84,7 @@ func (p program) reportNodeRows(sum noderows.Summary, dryRun bool) error {
 	fmt.Fprintf(p.out, "rows of the Node service %s: %d; sealed before: %d; left as they are: %d\n",
 		done, sum.Sealed, sum.Before, len(sum.Problems))
 	for _, problem := range sum.Problems {
-		fmt.Fprintf(p.out, "  %q: %s\n", problem.SessionID, problem.Reason)
+		p.stays(problem.SessionID, problem.Reason)
 	}
 	if len(sum.Problems) > 0 {
 		return errors.New("some rows were left as they are")
@@ -103,11 +92,5 @@ func (p program) reportNodeRows(sum noderows.Summary, dryRun bool) error {
 	return nil
 }
 
-// progress returns a bar on a terminal, and one that shows nothing elsewhere.
-func progress(w io.Writer, total int, unit string) *progressbar.ProgressBar {
-	file, isFile := w.(*os.File)
-	return progressbar.NewOptions(total,
-		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(isFile && term.IsTerminal(int(file.Fd()))),
-		progressbar.OptionShowCount(), progressbar.OptionSetItsString(unit), progressbar.OptionClearOnFinish(),
-	)
-}
+// stays names a session that a command left as it was, and why.
+func (p program) stays(session, reason string) { fmt.Fprintf(p.out, "  %q: %s\n", session, reason) }

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"cloudsession/connector/rekey"
+	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
 )
 
@@ -33,30 +33,23 @@ names it does all sessions.`,
 	return cmd
 }
 
-func (p program) rekey(cmd *cobra.Command, o rekey.Options) (err error) {
+func (p program) rekey(cmd *cobra.Command, o rekey.Options) error {
 	var cfg importConfig
 	if err := p.load(&cfg); err != nil {
 		return err
 	}
-	if err := configError(cfg.problems()); err != nil {
+	current, err := envelope.NewKeyring(cfg.Secret)
+	if err != nil {
 		return err
 	}
-	r := rekey.Rekeyer{}
-	if r.Current, err = envelope.NewKeyring(cfg.Secret); err != nil {
-		return err
-	}
-	if r.Store, err = cfg.open(0); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Store.Close()) }()
-	var bar *progressbar.ProgressBar
-	o.Begin = func(todo int) { bar = progress(p.errOut, todo, "sessions") }
-	o.Progress = func() { _ = bar.Add(1) } // a terminal that went away
-	sum, err := r.Run(cmd.Context(), o)
-	if bar != nil {
-		_ = bar.Finish()
-	}
-	return errors.Join(p.reportRekey(sum, o.DryRun), err)
+	return withStore(cfg.Database, 0, func(store *cloudstore.Store) error {
+		var bar meter
+		o.Begin = func(todo int) { bar = newMeter(p.errOut, todo, "sessions") }
+		o.Progress = func() { bar.step() }
+		sum, err := rekey.Rekeyer{Store: store, Current: current}.Run(cmd.Context(), o)
+		bar.end()
+		return errors.Join(p.reportRekey(sum, o.DryRun), err)
+	})
 }
 
 func (p program) reportRekey(sum rekey.Summary, dryRun bool) error {
@@ -67,7 +60,7 @@ func (p program) reportRekey(sum rekey.Summary, dryRun bool) error {
 	fmt.Fprintf(p.out, "sessions %s: %d; under the current secret before: %d; left under an old one: %d\n",
 		done, sum.Done, sum.Before, len(sum.Problems))
 	for _, problem := range sum.Problems {
-		fmt.Fprintf(p.out, "  %q: %s\n", problem.SessionID, problem.Reason)
+		p.stays(problem.SessionID, problem.Reason)
 	}
 	if len(sum.Problems) > 0 {
 		return errors.New("keep the old secret in SESSION_ENCRYPTION_SECRET_PREVIOUS: some sessions need it")

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"cloudsession/shared/cloudstore"
 )
 
 func databaseRestoredCommand(p program) *cobra.Command {
@@ -19,26 +20,20 @@ silence. This ends the current term of every session and frees it, so that each 
 stale state first. Connectors that still run notice it at their next heartbeat: they close their
 sessions and restore them safely. Running it twice does no harm.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			var cfg Database
 			if err := p.load(&cfg); err != nil {
 				return err
 			}
-			if err := configError(cfg.problems()); err != nil {
+			return withStore(cfg, 1, func(store *cloudstore.Store) error {
+				// The backup may be of an older version.
+				if err := store.Migrate(cmd.Context()); err != nil {
+					return err
+				}
+				marked, err := store.MarkDatabaseRestored(cmd.Context())
+				fmt.Fprintf(p.out, "%d sessions will start safely\n", marked)
 				return err
-			}
-			store, err := cfg.open(1)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, store.Close()) }()
-			// The backup may be of an older version.
-			if err := store.Migrate(cmd.Context()); err != nil {
-				return err
-			}
-			marked, err := store.MarkDatabaseRestored(cmd.Context())
-			fmt.Fprintf(p.out, "%d sessions will start safely\n", marked)
-			return err
+			})
 		},
 	}
 }
