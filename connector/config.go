@@ -63,10 +63,14 @@ type Local struct {
 	DataDir     string `env:"DATA_DIR" envDefault:"./data/connector" help:"folder for the session files and the local socket"`
 }
 
-// load fills target (a pointer to one of the structs above) from the
-// environment, listing every value that can't be parsed.
+// load fills target (a pointer to one of the structs above) from the environment
+// and the credential files, listing every value that can't be parsed.
 func (p program) load(target any) error {
-	err := env.ParseWithOptions(target, env.Options{Environment: p.env})
+	environment, err := p.withCredentials(target)
+	if err != nil {
+		return err
+	}
+	err = env.ParseWithOptions(target, env.Options{Environment: environment})
 	var list env.AggregateError
 	if !errors.As(err, &list) {
 		return err
@@ -103,8 +107,14 @@ func configError(problems []error) error {
 		b.WriteString("\n  " + e.Error())
 	}
 	b.WriteString("\n(`connector config` lists every variable)")
-	return errors.New(b.String())
+	return configMistake(b.String())
 }
+
+// configMistake is an error of the configuration: the same start again has the
+// same end.
+type configMistake string
+
+func (e configMistake) Error() string { return string(e) }
 
 func (d Database) problems() (list []error) {
 	for _, v := range []struct{ name, value string }{
@@ -224,6 +234,7 @@ func configCommand(p program) *cobra.Command {
 			for _, f := range fields(reflect.TypeFor[Config]()) {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", f.Tag.Get("env"), f.Tag.Get("envDefault"), f.Tag.Get("help"))
 			}
+			fmt.Fprintln(w, "\nNot set, these may be files of that name in $CREDENTIALS_DIRECTORY:", strings.Join(secretVariables, ", "))
 			return w.Flush()
 		},
 	}

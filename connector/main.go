@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,11 @@ func main() {
 	os.Exit(code)
 }
 
-// run executes one command line and returns the exit code.
+// exitConfig is EX_CONFIG of sysexits.h: a service manager that knows it need not
+// start the program again before somebody has mended the configuration.
+const exitConfig = 78
+
+// run executes one command line and returns the exit code: 0, 1, or exitConfig.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	cmd := rootCommand(program{env: parseEnviron(environ), out: stdout, errOut: stderr})
 	cmd.SetArgs(args)
@@ -35,6 +40,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	cmd.SetErr(stderr)
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(stderr, "connector: %v\n", err)
+		if _, mistake := errors.AsType[configMistake](err); mistake {
+			return exitConfig
+		}
 		return 1
 	}
 	return 0

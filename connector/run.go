@@ -35,14 +35,19 @@ func runCommand(p program) *cobra.Command {
 			if err := configError(cfg.problems()); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, p.errOut)
+			return serve(cmd.Context(), cfg, p.env["NOTIFY_SOCKET"], p.errOut)
 		},
 	}
 }
 
-// serve runs the connector until ctx ends or its lease is lost.
-func serve(ctx context.Context, cfg Config, logTo io.Writer) (err error) {
+// serve runs the connector until ctx ends or its lease is lost. notify is the
+// service manager's socket, if any.
+func serve(ctx context.Context, cfg Config, notify string, logTo io.Writer) (err error) {
 	log, err := newLogger(cfg, logTo)
+	if err != nil {
+		return err
+	}
+	watcher, err := newNotifier(notify, log)
 	if err != nil {
 		return err
 	}
@@ -55,7 +60,7 @@ func serve(ctx context.Context, cfg Config, logTo io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	c, err := start(ctx, cfg, dir, log)
+	c, err := start(ctx, cfg, dir, watcher, log)
 	if err != nil {
 		return err
 	}
@@ -67,6 +72,7 @@ type connector struct {
 	cfg     Config
 	log     *slog.Logger
 	dir     *ownership.Dir
+	watcher *notifier
 	store   *cloudstore.Store
 	lease   *ownership.Lease
 	rep     *replicate.Replicator
@@ -76,7 +82,7 @@ type connector struct {
 // start takes the connector's place in TiDB. While TiDB is away it says so and
 // goes on trying: a machine often starts before its network. SQS is not waited
 // for: without it commands come a little later, by the heartbeat.
-func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger) (_ *connector, err error) {
+func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifier, log *slog.Logger) (_ *connector, err error) {
 	keys, err := cfg.keyring()
 	if err != nil {
 		return nil, err
@@ -85,7 +91,7 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{cfg: cfg, log: log, dir: dir}
+	c := &connector{cfg: cfg, log: log, dir: dir, watcher: watcher}
 	if c.store, err = cfg.open(0); err != nil {
 		return nil, err
 	}
@@ -105,7 +111,7 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	if err := retry(ctx, log, "waiting for TiDB", func(ctx context.Context) error { return c.store.Migrate(ctx) }); err != nil {
+	if err := retry(ctx, log, watcher, "waiting for TiDB", func(ctx context.Context) error { return c.store.Migrate(ctx) }); err != nil {
 		return nil, err
 	}
 	if err := c.register(ctx); err != nil {
@@ -131,20 +137,36 @@ func (c *connector) register(ctx context.Context) error {
 	opt := ownership.Options{
 		Store: c.store, Dir: c.dir, Log: c.log,
 		Connector: cloudstore.Connector{ID: c.cfg.ConnectorID, Version: version, Capacity: c.cfg.Capacity},
-		Load:      func() cloudstore.Load { return c.manager.Load() },
+		Load:      aliveBy(c.watcher, func() cloudstore.Load { return c.manager.Load() }),
 	}
-	return retry(ctx, c.log, "waiting for this connector's place", func(ctx context.Context) (err error) {
+	return retry(ctx, c.log, c.watcher, "waiting for this connector's place", func(ctx context.Context) (err error) {
 		c.lease, err = ownership.Register(ctx, opt)
 		return err
 	})
 }
 
+// aliveBy wraps what each heartbeat asks for: with TiDB away or not, a manager
+// that still beats and still counts its sessions is alive to the watchdog.
+func aliveBy(watcher *notifier, load func() cloudstore.Load) func() cloudstore.Load {
+	return func() cloudstore.Load {
+		l := load()
+		watcher.alive()
+		return l
+	}
+}
+
+// How long one attempt of retry may take, and the pause before the next.
+const (
+	attemptTime = time.Minute
+	longestRest = 15 * time.Second
+)
+
 // retry calls f until it succeeds, with a pause that grows. Only what may mend
 // itself is tried again; the first failure of a kind is logged.
-func retry(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) error {
+func retry(ctx context.Context, log *slog.Logger, watcher *notifier, what string, f func(context.Context) error) error {
 	pause, last := time.Second, ""
 	for {
-		attempt, cancel := context.WithTimeout(ctx, time.Minute)
+		attempt, cancel := context.WithTimeout(ctx, attemptTime)
 		err := f(attempt)
 		cancel()
 		if err == nil || !mayMend(err) {
@@ -154,12 +176,13 @@ func retry(ctx context.Context, log *slog.Logger, what string, f func(context.Co
 			log.Warn(what, "error", err)
 			last = err.Error()
 		}
+		watcher.starting(what, longestRest+attemptTime+longestRest)
 		select {
 		case <-ctx.Done():
 			return err
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, 15*time.Second)
+		pause = min(2*pause, longestRest)
 	}
 }
 
@@ -187,6 +210,7 @@ func (c *connector) run(ctx context.Context) error {
 		<-gctx.Done()
 		return server.Close() // cuts the streams; a send under way is repeated under its id
 	})
+	c.watcher.ready()
 	err = g.Wait()
 	return errors.Join(err, c.stop(err))
 }
@@ -197,6 +221,7 @@ func (c *connector) stop(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.cfg.StopDeadline)*time.Second)
 	defer cancel()
 	started := time.Now()
+	c.watcher.stopping()
 	var err error
 	if errors.Is(cause, ownership.ErrLost) {
 		err = c.manager.Abandon()
