@@ -62,14 +62,15 @@ lambdas: ## the Lambda bootstraps, for this machine's architecture
 	done
 
 # SAM calls these (template.yaml: Metadata.BuildMethod: makefile).
-.PHONY: $(addprefix build-,ListSessions SessionStatus SyncSession RestoreSession DeleteSession CommandStatus)
+SAM_BUILDS := $(addprefix build-,ListSessions SessionStatus SyncSession RestoreSession DeleteSession CommandStatus)
+.PHONY: $(SAM_BUILDS)
 build-ListSessions:   FN = list-sessions
 build-SessionStatus:  FN = session-status
 build-SyncSession:    FN = sync-session
 build-RestoreSession: FN = restore-session
 build-DeleteSession:  FN = delete-session
 build-CommandStatus:  FN = command-status
-build-%:
+$(SAM_BUILDS): build-%:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FN)
 
 ##@ Check
