@@ -73,6 +73,23 @@ build-CommandStatus:  FN = command-status
 $(SAM_BUILDS): build-%:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FN)
 
+##@ Package
+
+# Pinned in infra/packaging; the same commit gives the same bytes.
+NFPM := $(BIN)/nfpm
+PACKAGE_VERSION ?= $(shell infra/packaging/version.sh)
+.PHONY: package
+package: $(NFPM) ## .deb and .rpm of the connector, amd64 and arm64, in .build/package
+	@version='$(PACKAGE_VERSION)'; SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH; \
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$$version" -o $(BUILD)/package/$$arch/connector ./connector; \
+	  for kind in deb rpm; do ARCH=$$arch VERSION=$$version $(NFPM) package -f infra/packaging/nfpm.yaml -p $$kind -t $(BUILD)/package/; done; \
+	done
+
+$(NFPM): infra/packaging/go.mod
+	@mkdir -p $(BIN)
+	cd infra/packaging && go build -o ../../$(NFPM) github.com/goreleaser/nfpm/v2/cmd/nfpm
+
 ##@ Check
 
 .PHONY: test
