@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,9 +48,7 @@ func readTemplate(text string, parameters map[string]string) (*template, error) 
 			t.parameters[name] = fmt.Sprint(v)
 		}
 	}
-	for name, v := range parameters {
-		t.parameters[name] = v
-	}
+	maps.Copy(t.parameters, parameters)
 	return t, nil
 }
 

@@ -127,7 +127,7 @@ var spoiled = []struct{ name, check, old, with, want string }{
 	{"path in the access log", "API", "$context.routeKey", "$context.path", "$context.path"},
 	{"no throttling", "API", "        ThrottlingRateLimit: !Ref RequestsPerSecond\n", "", "not limited"},
 	{"commands not throttled", "API", "POST /cloud/sessions/{sessionId}/sync\":", "POST /cloud/sessions/{sessionId}/sink\":", "no route"},
-	{"all origins", "API", "      FailOnWarnings: true\n", "      FailOnWarnings: true\n      CorsConfiguration: true\n", "origins"},
+	{"all origins", "API", "      Description: Cloud Session Sync\n", "      Description: Cloud Session Sync\n      CorsConfiguration: true\n", "origins"},
 	{"other route", "functions", "Path: /cloud/sessions\n", "Path: /cloud/session\n", "ListSessions serves"},
 	{"other method", "functions", "Method: delete", "Method: post", "DeleteSession serves"},
 	{"other folder", "functions", "Handler: list-sessions", "Handler: list", "no function for list-sessions"},
