@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,18 +83,22 @@ func hostOf(t *testing.T, env []string) *lambdaemu.Host {
 	return host
 }
 
-// readEvent fills the token into one of the events in infra/events.
+// readEvent fills the tokens into one of the events in infra/events.
 func readEvent(t *testing.T, name string) ([]byte, events.APIGatewayV2HTTPRequest) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", "infra", "events", name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := devtoken.Mint([]byte(jwtSecret), "tester", []string{devtoken.ScopeRead, devtoken.ScopeWrite}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
+	for hole, scopes := range map[string][]string{
+		"${TOKEN}": {devtoken.ScopeRead, devtoken.ScopeWrite}, "${READ_TOKEN}": {devtoken.ScopeRead},
+	} {
+		token, err := devtoken.Mint([]byte(jwtSecret), "tester", scopes, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = bytes.ReplaceAll(raw, []byte(hole), []byte(token))
 	}
-	raw = bytes.ReplaceAll(raw, []byte("${TOKEN}"), []byte(token))
 	var e events.APIGatewayV2HTTPRequest
 	if err := json.Unmarshal(raw, &e); err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -163,14 +168,20 @@ var answers = map[string]struct {
 	"command":         {404, `"command_not_found"`},
 	"no-token":        {401, `"unauthorized"`},
 	"bad-token":       {401, `"unauthorized"`},
+	"read-only-token": {403, `"insufficient_scope"`},
 	"unknown-session": {404, `"error":"Session not found in cloud"`},
 	"unicode-session": {404, `"session_not_found"`},
+	"sync-unknown":    {404, `"error":"Session not found"`},
+	"delete-unknown":  {404, `"error":"Session not found in cloud"`},
 	"long-session-id": {400, `"invalid_session_id"`},
 	"bad-limit":       {400, `"invalid_limit"`},
+	"bad-cursor":      {400, `"invalid_cursor"`},
 	"bad-body":        {400, `"conector\"`},
+	"wrong-type":      {415, `"unsupported_media_type"`},
 	"huge-body":       {413, `"body_too_large"`},
 	"wrong-method":    {405, `"method_not_allowed"`},
 	"unknown-command": {404, `"command_not_found"`},
+	"bad-command-id":  {400, `"invalid_command_id"`},
 	"delete":          {200, `{"status":"deleted from cloud","sessionId":"personal"}`},
 }
 
@@ -196,6 +207,61 @@ func TestEvents(t *testing.T) {
 		if want := answers[name]; res.StatusCode != want.status || !strings.Contains(res.Body, want.body) {
 			t.Errorf("%s: %d %s, want %d %s", name, res.StatusCode, res.Body, want.status, want.body)
 		}
+	}
+}
+
+// TestEventsCover: each route has its event, and so has each error that a caller
+// can be told of; 429 is the gateway's own. Each event is as the gateway makes it.
+func TestEventsCover(t *testing.T) {
+	served, told := map[string]bool{}, map[int]bool{}
+	for name, answer := range answers {
+		_, e := readEvent(t, name)
+		served[e.RouteKey], told[answer.status] = true, true
+		checkShape(t, name, e)
+	}
+	checker, err := apitest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range api.Routes() {
+		if key := r.Method + " " + r.Path; !served[key] {
+			t.Errorf("no event for %s", key)
+		}
+		for status := range checker.Doc().Paths.Value(r.Path).GetOperation(r.Method).Responses.Map() {
+			n, err := strconv.Atoi(status)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n >= 400 && n < 500 && n != http.StatusTooManyRequests && !told[n] {
+				t.Errorf("no event is answered %d", n)
+			}
+		}
+	}
+}
+
+// checkShape: what an event says twice is the same.
+func checkShape(t *testing.T, name string, e events.APIGatewayV2HTTPRequest) {
+	t.Helper()
+	c := e.RequestContext
+	method, path, _ := strings.Cut(e.RouteKey, " ")
+	for param, value := range e.PathParameters {
+		path = strings.ReplaceAll(path, "{"+param+"}", value)
+	}
+	if e.Version != "2.0" || c.RouteKey != e.RouteKey || c.RequestID != name+"-1" || e.RawPath != path || c.HTTP.Path != path {
+		t.Errorf("%s: version %q, route %q and %q, path %q and %q, request %q", name, e.Version, e.RouteKey, c.RouteKey, e.RawPath, c.HTTP.Path, c.RequestID)
+	}
+	if method != "ANY" && method != c.HTTP.Method {
+		t.Errorf("%s: method %s at %s", name, c.HTTP.Method, e.RouteKey)
+	}
+	query := url.Values{}
+	for k, v := range e.QueryStringParameters {
+		query.Set(k, v)
+	}
+	if query.Encode() != e.RawQueryString {
+		t.Errorf("%s: query %q and %q", name, e.RawQueryString, query.Encode())
+	}
+	if n, ok := e.Headers["content-length"]; ok && n != strconv.Itoa(len(e.Body)) {
+		t.Errorf("%s: %s bytes, has %d", name, n, len(e.Body))
 	}
 }
 
