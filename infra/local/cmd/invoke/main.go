@@ -88,23 +88,32 @@ func environment(getenv func(string) string) (func(string) string, error) {
 	return getenv, nil
 }
 
-// readEvent reads the event and fills ${TOKEN}: the variable TOKEN, or a fresh
-// token with every scope.
+// holes are what readEvent fills in an event: the variable of that name, or a
+// fresh token with these scopes.
+var holes = map[string][]string{
+	"TOKEN":      {devtoken.ScopeRead, devtoken.ScopeWrite},
+	"READ_TOKEN": {devtoken.ScopeRead},
+}
+
+// readEvent reads the event and fills its holes, ${TOKEN} and ${READ_TOKEN}.
 func readEvent(file string, getenv func(string) string) ([]byte, error) {
 	event, err := os.ReadFile(file) //nolint:gosec // the caller's own file
 	if err != nil {
 		return nil, fmt.Errorf("read event: %w", err)
 	}
-	const hole = "${TOKEN}"
-	if bytes.Contains(event, []byte(hole)) {
-		token := getenv("TOKEN")
+	for name, scopes := range holes {
+		hole := []byte("${" + name + "}")
+		if !bytes.Contains(event, hole) {
+			continue
+		}
+		token := getenv(name)
 		if token == "" {
-			token, err = devtoken.Mint([]byte(getenv("JWT_SECRET")), "local", []string{devtoken.ScopeRead, devtoken.ScopeWrite}, time.Hour)
+			token, err = devtoken.Mint([]byte(getenv("JWT_SECRET")), "local", scopes, time.Hour)
 			if err != nil {
 				return nil, fmt.Errorf("fill %s: %w", hole, err)
 			}
 		}
-		event = bytes.ReplaceAll(event, []byte(hole), []byte(token))
+		event = bytes.ReplaceAll(event, hole, []byte(token))
 	}
 	if !json.Valid(event) {
 		return nil, fmt.Errorf("read event: %s is not JSON", file)

@@ -83,6 +83,7 @@ func TestInvoke(t *testing.T) {
 		{"list-sessions", "list.json", 200, `{"sessions":[]}`},
 		{"session-status", "status.json", 404, `{"error":`},
 		{"list-sessions", "no-token.json", 401, `{"error":`},
+		{"delete-session", "read-only-token.json", 403, `{"error":`},
 	} {
 		if status, body := response(t, getenv, c.function, c.event); status != c.status || !strings.HasPrefix(body, c.body) {
 			t.Errorf("%s with %s: %d %s, want %d %s…", c.function, c.event, status, body, c.status, c.body)
