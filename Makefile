@@ -78,12 +78,15 @@ $(SAM_BUILDS): build-%:
 # Pinned in infra/packaging; the same commit gives the same bytes.
 NFPM := $(BIN)/nfpm
 PACKAGE_VERSION ?= $(shell infra/packaging/version.sh)
+PACKAGES := $(BUILD)/package
 .PHONY: package
 package: $(NFPM) ## .deb and .rpm of the connector, amd64 and arm64, in .build/package
 	@version='$(PACKAGE_VERSION)'; SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH; \
 	for arch in amd64 arm64; do \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$$version" -o $(BUILD)/package/$$arch/connector ./connector; \
-	  for kind in deb rpm; do ARCH=$$arch VERSION=$$version $(NFPM) package -f infra/packaging/nfpm.yaml -p $$kind -t $(BUILD)/package/; done; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$$version" -o $(PACKAGES)/$$arch/connector ./connector; \
+	  for kind in deb rpm; do \
+	    CONNECTOR=$(PACKAGES)/$$arch/connector ARCH=$$arch VERSION=$$version $(NFPM) package -f infra/packaging/nfpm.yaml -p $$kind -t $(PACKAGES)/; \
+	  done; \
 	done
 
 $(NFPM): infra/packaging/go.mod
