@@ -34,11 +34,12 @@ var shownColumns = map[string][]string{
 	"whatsmeow_retry_buffer":            {"our_jid", "chat_jid", "message_id", "format", "timestamp"},
 
 	"inbox_messages": {
-		"seq", "chat", "sender", "id", "chat_pn", "sender_pn", "from_me", "kind", "sent_at", "received_at",
+		"seq", "chat", "sender", "id", "chat_pn", "sender_pn", "from_me", "kind", "sent_at", "received_at", "origin",
 	},
-	"inbox_sends":   {"idempotency_key", "id", "recipient", "state", "attempts", "created_at", "sent_at"},
-	"inbox_history": {"id", "attempts", "received_at"},
-	"inbox_marks":   {"name"},
+	"inbox_deliveries": {"seq", "delivered_at"},
+	"inbox_sends":      {"idempotency_key", "id", "recipient", "state", "attempts", "created_at", "sent_at"},
+	"inbox_history":    {"id", "attempts", "received_at"},
+	"inbox_marks":      {"name"},
 }
 
 // redactedColumns need no entry to be redacted. They are listed so that a test

@@ -41,7 +41,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("seeds %d and %d; CLOUDSESSION_SEED repeats the latter", fixedSeed, fresh)
 	// On a slow machine the last one is left out: `make test` has its own limit.
 	schedules := []Schedule{loss, Generate(fresh, DefaultMachines, DefaultLines), Generate(fixedSeed, DefaultMachines, DefaultLines)}
-	report, err := run(t, Options{Schedules: slices.Values(schedules), Duration: 75 * time.Second})
+	report, err := run(t, Options{Schedules: slices.Values(schedules), Duration: 50 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -231,11 +231,12 @@ func (h *Harness) pairWhenReady(ctx context.Context, l *line, m *machine) error 
 
 // play goes through the schedules.
 func (h *Harness) play() error {
+	began := time.Now() // setting up takes what it takes
 	for s := range h.opt.Schedules {
 		if err := h.playOne(s); err != nil {
 			return err
 		}
-		if h.opt.Duration > 0 && time.Since(h.began) >= h.opt.Duration {
+		if h.opt.Duration > 0 && time.Since(began) >= h.opt.Duration {
 			return nil
 		}
 	}
