@@ -25,7 +25,6 @@ type object = map[string]any
 // a resource is "<Name>", an attribute "<Name.Attribute>". Dynamic references,
 // {{resolve:…}}, stay as they are.
 type template struct {
-	raw        string
 	parameters map[string]string
 	root       object // as written, tags turned into their long form
 }
@@ -40,7 +39,7 @@ func readTemplate(text string, parameters map[string]string) (*template, error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &template{raw: text, root: plain.(object), parameters: map[string]string{
+	t := &template{root: plain.(object), parameters: map[string]string{
 		"AWS::Partition": "aws", "AWS::Region": region, "AWS::AccountId": account, "AWS::URLSuffix": "amazonaws.com",
 	}}
 	for name, p := range at(t.root, "Parameters") {

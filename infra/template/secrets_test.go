@@ -70,7 +70,7 @@ func checkSecrets(t *template, _ programs) (problems []string) {
 			problems = append(problems, "parameter "+name+" takes a secret in the open")
 		}
 	}
-	if strings.Contains(t.raw, "SESSION_ENCRYPTION_SECRET") {
+	if strings.Contains(fmt.Sprint(t.root), "SESSION_ENCRYPTION") { // not the comments
 		problems = append(problems, "the secret that opens sessions is named")
 	}
 	return problems
