@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,13 +213,25 @@ func TestEvents(t *testing.T) {
 }
 
 // TestEventsCover: each route has its event, and so has each error that a caller
-// can be told of; 429 is the gateway's own. Each event is as the gateway makes it.
+// can be told of; 429 is the gateway's own. Each event is as the gateway makes it,
+// and README.md says what becomes of it.
 func TestEventsCover(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "infra", "events", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	served, told := map[string]bool{}, map[int]bool{}
 	for name, answer := range answers {
 		_, e := readEvent(t, name)
 		served[e.RouteKey], told[answer.status] = true, true
 		checkShape(t, name, e)
+		// SyncSession is built from sync-session.
+		function := regexp.MustCompile(`(?:^|-)[a-z]`).ReplaceAllStringFunc(functionOf(t, e), func(s string) string {
+			return strings.ToUpper(strings.TrimPrefix(s, "-"))
+		})
+		if line := fmt.Sprintf("| `%s.json` | %s | %d |\n", name, function, answer.status); !strings.Contains(string(readme), line) {
+			t.Errorf("infra/events/README.md lacks %s", line)
+		}
 	}
 	checker, err := apitest.New()
 	if err != nil {
