@@ -13,6 +13,7 @@ LAMBDAS := list-sessions session-status sync-session restore-session delete-sess
 # without it, and say so. It runs where goroutines meet; pure formats go without,
 # and so do tests with whatsmeow in their process, whose own races would fail them
 # at random: the end-to-end tests run a connector built with the detector instead.
+RACE_ENV = $(if $(HAVE_CC),CLOUDSESSION_RACE=1)
 HAVE_CC := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo yes)
 # Of replicate those where its goroutines meet: SQLite in Go and key derivation are
 # some twenty times slower under the detector.
@@ -100,19 +101,26 @@ test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector w
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
-	@$(MAKE) --no-print-directory -j2 test-race test-rest
+	@$(MAKE) --no-print-directory -j4 test-race test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
 else
 	@echo "no C compiler: the tests run without the race detector"
-	go test -timeout 25m ./...
+	@$(MAKE) --no-print-directory -j4 test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
 endif
 
-# Side by side: the end-to-end tests mostly wait for leases to run out.
-.PHONY: test-race test-rest
+# Side by side: the end-to-end tests mostly wait for leases to run out. Each part of
+# them has a system of its own; the letters are those the tests' names begin with.
+.PHONY: test-race test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
 test-race:
 	go test -race -timeout 25m $(RACE)
 	go test -race -timeout 25m -run '$(RACE_REPLICATE)' ./connector/replicate
 test-rest:
-	CLOUDSESSION_RACE=1 go test -timeout 25m $$(go list ./... | grep -vxF "$$(go list $(RACE))")
+	$(RACE_ENV) go test -timeout 25m $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -v /infra/local/e2e)
+test-e2e-AL:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[A-L]' ./infra/local/e2e
+test-e2e-MR:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[M-R]' ./infra/local/e2e
+test-e2e-SZ:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[S-Z]' ./infra/local/e2e
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
