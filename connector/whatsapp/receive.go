@@ -132,7 +132,7 @@ func (s *Session) store(evt *events.Message, k *kept) (err error) {
 	if !isMessage {
 		return nil
 	}
-	m := s.record(ctx, &evt.Info)
+	m := s.record(ctx, evt)
 	m.Kind, m.Text = kind, text
 	if kind != "text" {
 		if m.Payload, err = proto.Marshal(evt.Message); err != nil {
@@ -159,7 +159,8 @@ func (s *Session) add(ctx context.Context, m inbox.Message) error {
 }
 
 // record makes the inbox's message of an event's addresses.
-func (s *Session) record(ctx context.Context, info *types.MessageInfo) inbox.Message {
+func (s *Session) record(ctx context.Context, evt *events.Message) inbox.Message {
+	info := &evt.Info
 	sender, senderPN := s.addresses(ctx, info.Sender, info.SenderAlt)
 	chat, chatPN := s.addresses(ctx, info.Chat, info.RecipientAlt)
 	if !info.IsGroup && !info.IsFromMe {
@@ -168,6 +169,11 @@ func (s *Session) record(ctx context.Context, info *types.MessageInfo) inbox.Mes
 	fromSender, fromChat := asWritten(info.Sender, info.SenderAlt), asWritten(info.Chat, info.RecipientAlt)
 	if !info.IsGroup && !info.IsFromMe {
 		fromChat = fromSender
+	}
+	if evt.UnavailableRequestID != "" {
+		// The phone answers with the phone number alone. What it was asked for came first, under the address that
+		// this device has learnt from it.
+		fromSender, fromChat = sender, chat
 	}
 	return inbox.Message{
 		FromChat: fromChat, FromSender: fromSender,
@@ -226,7 +232,7 @@ func (s *Session) panicked(evt *events.Message, p any) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	m := s.record(ctx, &evt.Info)
+	m := s.record(ctx, evt)
 	m.Kind = "unreadable"
 	return s.add(ctx, m)
 }

@@ -131,12 +131,12 @@ func TestSafeStartPeerWritesFirst(t *testing.T) {
 	w.expectSound(c)
 }
 
-// A process that ends between the safe start and its last steps leaves them to the next.
 // Whoever wrote while nobody was there can't be asked again: the own phone has
 // the message, and is asked once there is a Signal session with it.
 func TestSafeStartAsksThePhone(t *testing.T) {
 	w := newWorld(t)
 	path, group, highest := staleCopy(t, w)
+	witness := w.pairQR() // another device of the account, which gets everything from its sender
 	w.sendText(w.other, w.own.PN(), "my last words")
 	w.sendText(w.other, group, "to all of you")
 	w.other.SetSilent(true)
@@ -160,9 +160,15 @@ func TestSafeStartAsksThePhone(t *testing.T) {
 	}
 	c.awaitMessage("my last words")
 	c.awaitMessage("to all of you")
+	for _, text := range []string{"my last words", "to all of you"} {
+		if got, want := c.awaitMessage(text).Origin, witness.awaitMessage(text).Origin; got != want {
+			t.Errorf("%q from the phone is %s, from its sender %s: the application would be told twice", text, got, want)
+		}
+	}
 	w.expectSound(c)
 }
 
+// A process that ends between the safe start and its last steps leaves them to the next.
 func TestSafeStartIsFinishedLater(t *testing.T) {
 	w := newWorld(t)
 	path, _, highest := staleCopy(t, w)
