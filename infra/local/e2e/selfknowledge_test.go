@@ -245,13 +245,14 @@ func contested(t *testing.T) {
 			t.Fatalf("round %d: %d sockets", round, n)
 		}
 		s.must(c.WaitState(s.ctx, s.session, "replaced", "contested"))
+		// Given up, it is replaced first.
+		s.must(c.WaitState(s.ctx, s.session, "restored safely", "connected", "contested"))
 		if s.mine(c).State == "contested" {
 			if round < 2 {
 				t.Error("given up at once")
 			}
 			break
 		}
-		s.must(c.WaitState(s.ctx, s.session, "restored safely", "connected"))
 	}
 	s.waitStatus(`"state":"contested"`, "stop it, then restore the session")
 	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
