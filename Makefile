@@ -101,10 +101,10 @@ test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector w
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
-	@$(MAKE) --no-print-directory -j4 test-race test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
+	@$(MAKE) --no-print-directory -j3 test-e2e-AL test-race test-rest test-e2e-MR test-e2e-SZ
 else
 	@echo "no C compiler: the tests run without the race detector"
-	@$(MAKE) --no-print-directory -j4 test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
+	@$(MAKE) --no-print-directory -j3 test-e2e-AL test-rest test-e2e-MR test-e2e-SZ
 endif
 
 # Side by side: the end-to-end tests mostly wait for leases to run out. Each part of
