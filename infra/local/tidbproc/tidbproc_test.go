@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -109,26 +107,6 @@ func TestRefusesOtherThanLoopback(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("error %q does not say why", err)
-	}
-}
-
-// A build with nothing to do leaves the engine as it is.
-func TestBuildAgain(t *testing.T) {
-	built := func() (string, time.Time) {
-		path, err := tidbproc.Build(t.Context(), io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path, info.ModTime()
-	}
-	first, at := built()
-	second, again := built()
-	if first != second || !at.Equal(again) {
-		t.Errorf("built %s at %s, then %s at %s", first, at, second, again)
 	}
 }
 
