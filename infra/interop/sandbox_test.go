@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // sandbox is a root shell on a copy of this machine: its files under an overlay in
@@ -37,7 +38,11 @@ mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mount --bind "$shared" mnt
-exec chroot . /bin/sh 2>&1
+mkdir before
+pivot_root . before # a chroot could make no user namespaces
+cd /
+umount -l /before
+exec /bin/sh 2>&1
 `
 
 // newSandbox opens a sandbox that lasts as long as the test; shared is its /mnt.
@@ -64,7 +69,8 @@ func newSandbox(t *testing.T, shared string) *sandbox {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = in.Close() // the shell ends at the end of its input
+		_ = in.Close()
+		_ = cmd.Process.Kill() // and with it, by --kill-child, everything in there
 		_ = cmd.Wait()
 	})
 	return &sandbox{t: t, in: in, out: bufio.NewReader(out)}
@@ -77,6 +83,12 @@ const endMark = "--- ended with "
 func (s *sandbox) try(command string) (out string, code int) {
 	s.t.Helper()
 	fmt.Fprintf(s.in, "( set -eu\n%s\n) </dev/null; printf '\\n%s%%d\\n' $?\n", command, endMark)
+	return s.answer(command)
+}
+
+// answer reads what a command says, up to the mark at its end.
+func (s *sandbox) answer(command string) (out string, code int) {
+	s.t.Helper()
 	var b strings.Builder
 	for {
 		line, err := s.out.ReadString('\n')
@@ -102,6 +114,22 @@ func (s *sandbox) run(command string) string {
 		s.t.Fatalf("exit code %d of:\n%s\n%s", code, command, out)
 	}
 	return out
+}
+
+// until repeats a command until it succeeds, for a minute.
+func (s *sandbox) until(command string) {
+	s.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		out, code := s.try(command)
+		if code == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("still exit code %d of:\n%s\n%s", code, command, out)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // is checks what a command says.
