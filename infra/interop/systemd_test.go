@@ -270,7 +270,7 @@ func (v *service) checkStop(t *testing.T) {
 	if _, code := v.try("systemctl start " + unitName); code == 0 {
 		t.Error("a configuration that is wrong starts")
 	}
-	for property, want := range map[string]string{"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "1"} {
+	for property, want := range map[string]string{"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"} {
 		if got := v.show(property); got != want {
 			t.Errorf("badly configured: %s is %q, want %q", property, got, want)
 		}
