@@ -72,7 +72,7 @@ func TestContainerfile(t *testing.T) {
 	}
 	f, err := elf.Open(program)
 	must(t, err)
-	defer f.Close()
+	defer func() { must(t, f.Close()) }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			t.Error("the program is not static: it asks for a loader")

@@ -164,7 +164,7 @@ func newService(t *testing.T) *service {
 	c, err := world.StartConnector(ctx, "before", filepath.Join(dir, "c"))
 	must(t, err)
 	must(t, c.Pair(ctx, v.session, v.owner))
-	must(t, c.Client.Close(ctx, v.session))
+	must(t, c.Close(ctx, v.session))
 	must(t, c.Stop(15*time.Second))
 
 	makePackage(t, build, "1.0.0")
