@@ -101,26 +101,28 @@ test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector w
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
-	@$(MAKE) --no-print-directory -j3 test-e2e-AL test-race test-rest test-e2e-MR test-e2e-SZ
+	@$(MAKE) --no-print-directory -j3 test-e2e-RZ test-race test-rest test-e2e-EM test-e2e-AD test-e2e-NQ
 else
 	@echo "no C compiler: the tests run without the race detector"
-	@$(MAKE) --no-print-directory -j3 test-e2e-AL test-rest test-e2e-MR test-e2e-SZ
+	@$(MAKE) --no-print-directory -j3 test-e2e-RZ test-rest test-e2e-EM test-e2e-AD test-e2e-NQ
 endif
 
 # Side by side: the end-to-end tests mostly wait for leases to run out. Each part of
 # them has a system of its own; the letters are those the tests' names begin with.
-.PHONY: test-race test-rest test-e2e-AL test-e2e-MR test-e2e-SZ
+.PHONY: test-race test-rest test-e2e-AD test-e2e-EM test-e2e-NQ test-e2e-RZ
 test-race:
 	go test -race -timeout 25m $(RACE)
 	go test -race -timeout 25m -run '$(RACE_REPLICATE)' ./connector/replicate
 test-rest:
 	$(RACE_ENV) go test -timeout 25m $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -v /infra/local/e2e)
-test-e2e-AL:
-	$(RACE_ENV) go test -timeout 25m -run '^Test[A-L]' ./infra/local/e2e
-test-e2e-MR:
-	$(RACE_ENV) go test -timeout 25m -run '^Test[M-R]' ./infra/local/e2e
-test-e2e-SZ:
-	$(RACE_ENV) go test -timeout 25m -run '^Test[S-Z]' ./infra/local/e2e
+test-e2e-AD:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[A-D]' ./infra/local/e2e
+test-e2e-EM:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[E-M]' ./infra/local/e2e
+test-e2e-NQ:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[N-Q]' ./infra/local/e2e
+test-e2e-RZ:
+	$(RACE_ENV) go test -timeout 25m -run '^Test[R-Z]' ./infra/local/e2e
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
