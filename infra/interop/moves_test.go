@@ -147,6 +147,23 @@ func (m *moving) sound(retries bool) {
 	}
 }
 
+// settle waits until the service has heard that the device has everything. What was
+// decrypted here and not yet acknowledged would come again there, where nobody knows
+// that it was: the export says so, and what it costs.
+func (m *moving) settle() {
+	m.t.Helper()
+	device := m.owner.Devices()[0]
+	must(m.t, m.rig.WhatsApp.Wait(m.ctx, func() bool { return m.rig.WhatsApp.Device(device).Queued == 0 }))
+}
+
+// exact fails at the first message that had to be asked for again.
+func (m *moving) exact(move int, to string) {
+	m.t.Helper()
+	if n := m.rig.WhatsApp.Counters().RetryReceipts; n != 0 {
+		m.t.Fatalf("move %d to %s: %d messages were asked for again", move, to, n)
+	}
+}
+
 // Ten moves there and back, with texts of both sides in between, alone and in a
 // group, and some that come while the device is nowhere: all in the same Signal
 // sessions.
@@ -156,18 +173,22 @@ func TestTenMovesBetweenBaileysAndTheConnector(t *testing.T) {
 	b := m.link(folder)
 	m.withBot(b)
 	for i := range 10 {
+		m.settle()
 		b.stop()
 		before := m.meanwhile()
 		session := fmt.Sprintf("move %d", i)
 		m.cli("import", "baileys", folder, "--session", session, "--stopped-cleanly")
 		m.withConnector(session, before...)
+		m.exact(i, "the connector")
 
+		m.settle()
 		folder = filepath.Join(m.dir, fmt.Sprintf("folder %d", i))
 		m.cli("export", "baileys", "--session", session, "--out", folder)
 		before = m.meanwhile()
 		b = startBot(t, m.rig.ServiceAddr(), folder)
 		b.waitOpen()
 		m.withBot(b, before...)
+		m.exact(i, "Baileys")
 	}
 	b.stop()
 	m.sound(false)

@@ -13,8 +13,9 @@ for (const name of ['log', 'info', 'warn', 'error', 'debug']) console[name] = ()
 const report = (event) => process.stdout.write(JSON.stringify(event) + '\n')
 
 // Baileys logs what it does, contents included: only to standard error, if asked.
+const readable = (_, value) => value instanceof Error ? { name: value.name, message: value.message } : value
 const say = (level) => (...what) => {
-  if (process.env.BOT_LOG) process.stderr.write(`${level} ${JSON.stringify(what)}\n`)
+  if (process.env.BOT_LOG) process.stderr.write(`${level} ${JSON.stringify(what, readable)}\n`)
 }
 const logger = { level: 'trace', child: () => logger }
 for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) logger[level] = say(level)
@@ -56,11 +57,19 @@ function connect() {
   })
 }
 
+// stop ends the connection and the process, once Baileys has written its keys: it
+// does that on its own time, and a process that exits at once would leave a folder
+// that is older than its last message.
 async function stop() {
   stopping = true
   await socket.end(undefined)
   await saving
   await saveCreds()
+  for (let calm = 0; calm < 10;) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    const writing = process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'))
+    calm = writing ? 0 : calm + 1
+  }
   report({ event: 'stopped' })
   process.exit(0)
 }
@@ -77,6 +86,6 @@ async function send({ tag, to, text }) {
 connect()
 for await (const command of readline(process.stdin)) {
   if (command.cmd === 'send') await send(command)
-  if (command.cmd === 'stop') await stop()
+  if (command.cmd === 'stop') break
 }
 await stop()

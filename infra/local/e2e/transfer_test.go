@@ -20,6 +20,8 @@ func TestMoveOutAndIn(t *testing.T) {
 	retries := world.WhatsApp.Counters().RetryReceipts
 	for i, kind := range []string{"whatsmeow", "baileys", "whatsmeow", "baileys"} {
 		out := filepath.Join(dir, kind, string(rune('a'+i)))
+		device := s.device() // what it has not acknowledged yet would come again
+		s.must(world.WhatsApp.Wait(s.ctx, func() bool { return world.WhatsApp.Device(device).Queued == 0 }))
 		s.cli(c, 0, s.session+" is in", "export", kind, "--session", s.session, "--out", out)
 		s.must(c.WaitState(s.ctx, s.session, "exported"))
 		before := s.peerWrites() // while it is nowhere
