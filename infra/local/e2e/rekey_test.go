@@ -35,7 +35,8 @@ func TestRekey(t *testing.T) {
 	open.rekeys(c, 1, "is not the one to rekey to", []string{"SESSION_ENCRYPTION_SECRET=" + strings.Repeat("x", 40)}, all...)
 	open.rekeys(c, 1, "left under an old one: 3", []string{"SESSION_ENCRYPTION_SECRET=" + strings.Repeat("x", 40)}, all...)
 	open.rekeys(c, 0, "sessions to be sealed anew: 3", both, append(all, "--dry-run")...)
-	open.rekeys(c, 0, "sessions sealed anew: 3", both, all...)
+	open.rekeys(c, 0, "sessions sealed anew: 1", both, closed.session) // and then it was cut short
+	open.rekeys(c, 0, "sessions sealed anew: 2; under the current secret before: 1", both, all...)
 	open.rekeys(c, 0, "under the current secret before: 3", both, all...)
 	open.talk(c)
 	open.waitPushed(c)
