@@ -65,6 +65,7 @@ type Manager struct {
 	sessions map[string]*session
 	said     map[string]time.Time // when a failure was last logged
 	closing  bool
+	over     bool // what was held was listed for the last time: nothing is admitted any more
 	tasks    sync.WaitGroup
 	life     context.Context // ends when Close begins: nothing new is started
 	end      context.CancelFunc
@@ -252,10 +253,34 @@ func (m *Manager) entry(id string) (*session, error) {
 	return m.entryLocked(id), nil
 }
 
+// admit makes o the session's current state, unless the sessions to be closed at
+// the end were counted already: nobody would close this one.
+func (m *Manager) admit(s *session, o *opened) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return false
+	}
+	s.setCurrent(o)
+	return true
+}
+
+// heldAtEnd returns the sessions that are open here, and admits no other.
+func (m *Manager) heldAtEnd() []*session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.over = true
+	return m.heldLocked()
+}
+
 // held returns the sessions that are open here.
 func (m *Manager) held() []*session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.heldLocked()
+}
+
+func (m *Manager) heldLocked() []*session {
 	var out []*session
 	for _, s := range m.sessions {
 		if s.epochNow() != 0 {

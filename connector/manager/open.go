@@ -90,7 +90,11 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	m.deliver(s, o)
-	s.setCurrent(o)
+	if !m.admit(s, o) {
+		err := errors.Join(ErrClosing, o.shut())
+		m.giveBack(s, o.taken, err)
+		return err
+	}
 	o.rep.Changed() // what was written before the line above woke nobody
 	m.watch(s, o)
 	if !o.fresh.Load() {

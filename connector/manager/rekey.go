@@ -58,7 +58,11 @@ func (m *Manager) rekeyUnheld(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.setCurrent(o)
+	if !m.admit(s, o) {
+		err := errors.Join(ErrClosing, o.shut())
+		m.giveBack(s, o.taken, err)
+		return err
+	}
 	err = o.rep.Rebase(ctx, true)
 	closing, cancel := context.WithTimeout(m.hard, stopTime)
 	defer cancel()
