@@ -70,7 +70,9 @@ func (h *Handler) run(r *request, kind string, args any, to cloudstore.Connector
 		return response{}, err
 	}
 	h.knock(r, c, to)
+	began := time.Now()
 	c = h.await(r, c)
+	r.waited = &wait{took: time.Since(began), finished: finished(c)}
 	switch c.State {
 	case cloudstore.CommandDone:
 		return reply(http.StatusOK, done{success, r.sessionID})
