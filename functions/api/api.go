@@ -29,6 +29,10 @@ const (
 	DefaultWait = 20 * time.Second
 	// CommandLifetime is how long a command may stay unfinished before it expires.
 	CommandLifetime = 5 * time.Minute
+	// MaxUnfinished is how many commands one caller (Caller.Subject) may have
+	// unfinished: connectors that are slow or away must not collect one caller's
+	// commands without end, for the others' would stand behind them.
+	MaxUnfinished = 100
 	// MaxBody is the largest request body that is read, in bytes.
 	MaxBody = 4 << 10
 	// DefaultLimit and MaxLimit bound how many sessions one page lists.
