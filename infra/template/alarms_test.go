@@ -14,6 +14,8 @@ func (t *template) alarms() map[string]string {
 		"ServerErrorsAlarm":    "AWS/ApiGateway 5xx ApiId=<Api> Sum notBreaching",
 		"StaleConnectorsAlarm": "CloudSession StaleConnectors Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
 		"SyncLagAlarm":         "CloudSession SyncLag Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
+
+		"SessionsWithoutOwnerAlarm": "CloudSession SessionsWithoutOwner Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
 	}
 	return want
 }

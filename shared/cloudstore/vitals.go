@@ -47,6 +47,9 @@ func (s *Store) Vitals(ctx context.Context) (v Vitals, err error) {
 		v, err = one(ctx, s.db, scanVitals, selectVitals)
 		return err
 	})
+	if isUnknownColumn(err) {
+		return Vitals{}, fmt.Errorf("read vitals: the tables are older than this program: run connector migrate: %w", err)
+	}
 	if err != nil {
 		return Vitals{}, fmt.Errorf("read vitals: %w", err)
 	}

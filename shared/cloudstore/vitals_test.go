@@ -3,6 +3,7 @@ package cloudstore_test
 import (
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,16 @@ func TestVitalsOfEarlierRows(t *testing.T) {
 	mustExec(t, db, "UPDATE connectors SET dead = TRUE WHERE connector_id = 'dead'")
 	expire(t, db, "silent")
 	wantVitals(t, s, "one is dead, one was not buried", cloudstore.Vitals{LiveConnectors: 1, StaleConnectors: 1})
+}
+
+// A watcher that was deployed before the connectors' tables were brought up to
+// date says what to do.
+func TestVitalsBeforeMigration(t *testing.T) {
+	s, config := migrated(t)
+	mustExec(t, rawDB(t, config), "ALTER TABLE connectors DROP COLUMN retired")
+	if _, err := s.Vitals(t.Context()); err == nil || !strings.Contains(err.Error(), "run connector migrate") {
+		t.Errorf("older tables: %v", err)
+	}
 }
 
 func TestForgetConnector(t *testing.T) {

@@ -70,7 +70,7 @@ func TestOneRequestIDFromAPIToConnectors(t *testing.T) {
 	// A line belongs to one request, or to none: what the session does afterwards.
 	s.talk(b)
 	for _, c := range []*rig.Connector{a, b} {
-		for _, line := range strings.Split(c.Logs(), "\n") {
+		for line := range strings.SplitSeq(c.Logs(), "\n") {
 			if strings.Count(line, "request_id=") > 1 {
 				t.Errorf("a line of two requests: %s", line)
 			}
