@@ -14,6 +14,7 @@ import (
 
 	"cloudsession/connector/baileys"
 	"cloudsession/connector/control"
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/manager"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
@@ -243,7 +244,7 @@ func newLogger(cfg Config, w io.Writer) (*slog.Logger, error) {
 	}
 	opt := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt)), nil
+		return slog.New(logctx.Handler(slog.NewJSONHandler(w, opt))), nil
 	}
-	return slog.New(slog.NewTextHandler(w, opt)), nil
+	return slog.New(logctx.Handler(slog.NewTextHandler(w, opt))), nil
 }

@@ -173,7 +173,7 @@ func (m *Manager) logUnlessEnding(ctx context.Context, msg string, err error) {
 	}
 	m.mu.Unlock()
 	if again {
-		m.log.Warn(msg, "error", err)
+		m.log.WarnContext(ctx, msg, "error", err)
 	}
 }
 

@@ -138,7 +138,7 @@ func (m *Manager) loseIf(s *session, o *opened, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current() == o {
-		m.loseLocked(s, why)
+		m.loseLocked(m.life, s, why)
 	}
 }
 

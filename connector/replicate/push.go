@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloudsession/connector/capture"
+	"cloudsession/connector/logctx"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/sessionlog"
 )
@@ -246,7 +247,7 @@ func (s *Session) notePush(p *push) {
 	if p.inFlight.Base {
 		s.logSaved("base", p.bytes)
 	} else {
-		s.log.Debug("✓ Session "+s.term.SessionID+" saved to cloud",
+		s.log.DebugContext(s.behalf(), "✓ Session "+s.term.SessionID+" saved to cloud",
 			"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", "delta", "bytes", p.bytes)
 	}
 }
@@ -254,8 +255,21 @@ func (s *Session) notePush(p *push) {
 // logSaved writes the line that operators look for. A base and the credentials are rare and worth a
 // line; a delta is written with every message and has its line at debug level only.
 func (s *Session) logSaved(what string, bytes int64) {
-	s.log.Info("✓ Session "+s.term.SessionID+" saved to cloud",
+	s.log.InfoContext(s.behalf(), "✓ Session "+s.term.SessionID+" saved to cloud",
 		"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", what, "bytes", bytes)
+}
+
+// behalf is the context of somebody who waits for this to be saved and whose lines say why; of nobody
+// if it is saved anyway.
+func (s *Session) behalf() context.Context {
+	for _, list := range [][]*request{s.covered, s.synced, s.waiting, s.sealers} {
+		for _, q := range list {
+			if logctx.Has(q.ctx) {
+				return q.ctx
+			}
+		}
+	}
+	return context.Background()
 }
 
 // notePending shows in Status whether something read from the file is not yet durable.

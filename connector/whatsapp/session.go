@@ -87,6 +87,7 @@ type Session struct {
 	announce sync.Mutex // keeps OnState's calls in order; taken before mu
 
 	mu         sync.Mutex
+	behalf     context.Context //nolint:containedctx // only for log lines: whoever had it connect, until it is live
 	state      State
 	detail     string
 	paired     bool
@@ -119,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	silenceSignal()
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	s := &Session{
-		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID),
+		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID), behalf: context.Background(),
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
@@ -248,11 +249,22 @@ func (s *Session) setState(state State, detail string) {
 		return
 	}
 	s.state, s.detail = state, detail
+	ctx := s.behalf
+	if state.Live() {
+		s.behalf = context.Background() // what comes later nobody has asked for
+	}
 	s.mu.Unlock()
-	s.log.Info("session "+string(state), "detail", scrub(detail))
+	s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
 	if s.cfg.OnState != nil {
 		s.cfg.OnState(state, detail)
 	}
+}
+
+// onBehalf is the context for log lines about connecting.
+func (s *Session) onBehalf() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behalf
 }
 
 // begin marks the session as started; there is no second start.
@@ -283,6 +295,9 @@ func (s *Session) Connect(ctx context.Context, safe bool) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.behalf = ctx
+	s.mu.Unlock()
 	s.spawn(s.run)
 	return s.waitReady(ctx)
 }
