@@ -104,15 +104,18 @@ func (m *Manager) runCommand(id string) {
 		defer cancel()
 		started := time.Now()
 		err = m.execute(ctx, c)
+		took := time.Since(started)
 		if errors.Is(err, errHandedOn) {
-			log.Info("command handed on", "took", time.Since(started).Round(time.Millisecond))
+			m.opt.Observer.Command(c.Kind, CodeHandedOn, took)
+			log.Info("command handed on", "took", took.Round(time.Millisecond))
 			return
 		}
 		code, text := outcomeOf(err)
+		m.opt.Observer.Command(c.Kind, code, took)
 		if err != nil {
 			log.Warn("command failed", "code", code, "error", err)
 		} else {
-			log.Info("command done", "took", time.Since(started).Round(time.Millisecond))
+			log.Info("command done", "took", took.Round(time.Millisecond))
 		}
 		m.finishCommand(c, err == nil, code, text)
 	})

@@ -94,6 +94,7 @@ func (m *Manager) closeFor(s *session, c cloudstore.Command, name string) error 
 	handed := false
 	err := m.closeLocked(ctx, s, release{reserveFor: name, wanted: cloudstore.WantedOpen, command: &c, handed: &handed})
 	if handed {
+		m.opt.Observer.HandedOver()
 		s.log.Info("session handed over", "to", name, "command", c.ID)
 		return errHandedOn
 	}

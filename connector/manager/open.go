@@ -112,6 +112,7 @@ func (m *Manager) connect(s *session, o *opened) {
 
 // acquire takes the session and makes its file ready, without a socket.
 func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *opened, err error) {
+	began := time.Now()
 	if err := s.files.create(); err != nil {
 		return nil, err
 	}
@@ -125,11 +126,15 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	if err != nil {
 		return nil, err
 	}
+	m.opt.Observer.Taken(taken.Start)
 	s.log.Info("session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
 	if err != nil {
 		m.giveBack(s, taken, err)
 		return nil, err
+	}
+	if o.fromCloud {
+		m.opt.Observer.Loaded(taken.Start, time.Since(began))
 	}
 	return o, nil
 }
@@ -317,7 +322,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if !own && taken.Start != replicate.StartNew {
+	if o.fromCloud = !own && taken.Start != replicate.StartNew; o.fromCloud {
 		s.log.Info(fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil
@@ -366,6 +371,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
+		Observer:   m.opt.Traffic,
 	})
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)
