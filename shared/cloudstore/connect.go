@@ -38,8 +38,8 @@ func Open(c Config) (*Store, error) {
 	if connector, err = mysql.NewConnector(settings); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if c.Wrap != nil {
-		connector = c.Wrap(connector)
+	if c.Watcher != nil {
+		connector = c.Watcher.Statements(connector)
 	}
 	s := &Store{db: sql.OpenDB(connector), config: c}
 	conns := cmp.Or(c.MaxConns, 16)

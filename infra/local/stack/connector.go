@@ -89,8 +89,9 @@ const maxSocketPath = 103
 func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	passed := s.pass(
 		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "STOP_SECONDS",
-		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH",
+		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH", "METRICS_ADDR",
 	)
+	passed["METRICS_ADDR"] = cmp.Or(passed["METRICS_ADDR"], "127.0.0.1:0") // many connectors run side by side
 	own := environment{
 		sessionSecret: s.secrets[sessionSecret], jwtSecret: s.secrets[jwtSecret],
 		"CONNECTOR_ID": o.ID, "DATA_DIR": o.DataDir,
