@@ -30,14 +30,17 @@ var verbs = map[string]string{"SELECT": "select", "INSERT": "insert", "UPDATE": 
 
 // Values of the label kind of TiDB's errors. A write that is fenced is no error of
 // the database: fenced_writes_total counts those.
-const errorUnavailable = "unavailable"
+const (
+	errorUnavailable = "unavailable"
+	errorConflict    = "conflict"
+)
 
 func newStatements(f factory) *statements {
 	s := &statements{
 		took: f.histograms("tidb_statement_duration_seconds", "Time until TiDB began to answer a statement.",
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "statement"),
-		errors: f.counters("tidb_errors_total", "Statements that failed: TiDB could not be reached or could not serve then, or something else.",
-			"kind", errorUnavailable, other),
+		errors: f.counters("tidb_errors_total", "Statements that failed: TiDB could not serve them, they lost against another, or something else.",
+			"kind", errorUnavailable, errorConflict, other),
 	}
 	for _, v := range verbs {
 		s.took.WithLabelValues(v)
@@ -71,6 +74,8 @@ func (s *statements) observe(statement string, began time.Time, err error) {
 	s.took.WithLabelValues(statement).Observe(time.Since(began).Seconds())
 	switch {
 	case err == nil:
+	case cloudstore.IsConflict(err): // first: an answer that is in both lists
+		s.errors.WithLabelValues(errorConflict).Inc()
 	case cloudstore.IsUnavailable(err):
 		s.errors.WithLabelValues(errorUnavailable).Inc()
 	default:
