@@ -12,9 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"cloudsession/connector/health"
-	"cloudsession/connector/ownership"
 )
 
 // monitored serves a monitor's routes on a free port, and returns its address.
@@ -67,7 +64,7 @@ func TestMonitorBeforeTheStart(t *testing.T) {
 		t.Errorf("/else: %d", status)
 	}
 	// A start that hangs is not alive.
-	*m.pulse = *health.NewPulse(ownership.BootClock, -time.Second)
+	m.pulse.Beat(-time.Second)
 	if status, body := get(t, url+"/healthz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"heartbeat":`) {
 		t.Errorf("/healthz without a heartbeat: %d %s", status, body)
 	}

@@ -40,7 +40,7 @@ func New(version string) *Metrics {
 		statements: newStatements(f), queue: newQueueErrors(f), state: newState(), registry: f.Registry,
 	}
 	f.MustRegister(m.state, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	f.gauges("build_info", "Always 1; the labels say what runs.", "version", "go_version").
+	f.gauges("build_info", "Always 1; the labels say what runs.", "version", "goversion").
 		WithLabelValues(version, runtime.Version()).Set(1)
 	return m
 }

@@ -178,7 +178,7 @@ func TestHandler(t *testing.T) {
 	}
 	server.Client().CloseIdleConnections()
 	for _, want := range []string{
-		`cloudsession_build_info{go_version="go`, `version="v1.2.3"} 1`, "process_resident_memory_bytes ", "go_goroutines ",
+		`cloudsession_build_info{goversion="go`, `version="v1.2.3"} 1`, "process_resident_memory_bytes ", "go_goroutines ",
 		`cloudsession_epochs_taken_total{start="new"} 0`,
 	} {
 		if !strings.Contains(string(body), want) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -158,6 +159,18 @@ func (c *Connector) Pid() int { return c.proc.Pid() }
 
 // Logs is what the process has written so far (the last megabytes of it).
 func (c *Connector) Logs() string { return c.log.String() }
+
+// MetricsURL is where it serves /metrics, /healthz and /readyz, as it said in its
+// log; an error while it hasn't, or if they are turned off.
+func (c *Connector) MetricsURL() (string, error) {
+	said := metricsLine.FindStringSubmatch(c.Logs())
+	if said == nil {
+		return "", fmt.Errorf("connector %s has not said where its metrics are", c.options.ID)
+	}
+	return "http://" + said[1], nil
+}
+
+var metricsLine = regexp.MustCompile(`msg="metrics are served" addr=(\S+)`)
 
 // Done is closed when the process has ended.
 func (c *Connector) Done() <-chan struct{} { return c.proc.Done() }
