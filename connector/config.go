@@ -185,7 +185,7 @@ func (c *Config) problems() (list []error) {
 		list = append(list, err)
 	}
 	list = append(list, c.Webhook.problems()...)
-	if err := c.Monitoring.problem(); err != nil {
+	if err := c.addrProblem(); err != nil {
 		list = append(list, err)
 	}
 	if _, err := c.logLevel(); err != nil {

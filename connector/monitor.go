@@ -26,7 +26,7 @@ type Monitoring struct {
 	Addr string `env:"METRICS_ADDR" unset:"127.0.0.1:9464" help:"host:port where /metrics, /healthz and /readyz are served, without authentication; port 0 takes a free one; empty for nowhere"`
 }
 
-func (c Monitoring) problem() error {
+func (c Monitoring) addrProblem() error {
 	if c.Addr == "" {
 		return nil
 	}

@@ -125,12 +125,12 @@ func TestMetricsAddrNotSet(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{"9464", "localhost", "127.0.0.1:http", "127.0.0.1:99999", "::1:9464"} {
-		if err := (Monitoring{Addr: addr}).problem(); err == nil || !strings.Contains(err.Error(), "METRICS_ADDR") {
+		if err := (Monitoring{Addr: addr}).addrProblem(); err == nil || !strings.Contains(err.Error(), "METRICS_ADDR") {
 			t.Errorf("%q: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{"", ":9464", "[::1]:9464", "localhost:0"} {
-		if err := (Monitoring{Addr: addr}).problem(); err != nil {
+		if err := (Monitoring{Addr: addr}).addrProblem(); err != nil {
 			t.Errorf("%q: %v", addr, err)
 		}
 	}

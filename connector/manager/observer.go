@@ -80,13 +80,28 @@ func Codes() []string {
 // nobody observes nothing.
 type nobody struct{}
 
-func (nobody) Taken(string)                          {}
-func (nobody) Loaded(string, time.Duration)          {}
-func (nobody) HandedOver()                           {}
-func (nobody) Lost(Loss)                             {}
-func (nobody) Replaced()                             {}
-func (nobody) Ended(string)                          {}
+// Taken implements Observer.
+func (nobody) Taken(string) {}
+
+// Loaded implements Observer.
+func (nobody) Loaded(string, time.Duration) {}
+
+// HandedOver implements Observer.
+func (nobody) HandedOver() {}
+
+// Lost implements Observer.
+func (nobody) Lost(Loss) {}
+
+// Replaced implements Observer.
+func (nobody) Replaced() {}
+
+// Ended implements Observer.
+func (nobody) Ended(string) {}
+
+// Acknowledged implements Observer.
 func (nobody) Acknowledged(Assurance, time.Duration) {}
+
+// Command implements Observer.
 func (nobody) Command(string, string, time.Duration) {}
 
 // Overview is what this process holds, for metrics.

@@ -33,7 +33,14 @@ type Statement struct {
 // nobody observes nothing.
 type nobody struct{}
 
-func (nobody) Pushed(Pushed)   {}
+// Pushed implements Observer.
+func (nobody) Pushed(Pushed) {}
+
+// Wrote implements Observer.
 func (nobody) Wrote(Statement) {}
-func (nobody) Resent()         {}
-func (nobody) Fenced()         {}
+
+// Resent implements Observer.
+func (nobody) Resent() {}
+
+// Fenced implements Observer.
+func (nobody) Fenced() {}

@@ -30,14 +30,29 @@ type Observer interface {
 // nobody observes nothing.
 type nobody struct{}
 
-func (nobody) Received()          {}
-func (nobody) Sent()              {}
-func (nobody) Refused()           {}
-func (nobody) Repeated()          {}
+// Received implements Observer.
+func (nobody) Received() {}
+
+// Sent implements Observer.
+func (nobody) Sent() {}
+
+// Refused implements Observer.
+func (nobody) Refused() {}
+
+// Repeated implements Observer.
+func (nobody) Repeated() {}
+
+// Undecryptable implements Observer.
 func (nobody) Undecryptable(bool) {}
-func (nobody) RetryAsked()        {}
-func (nobody) RetryAnswered()     {}
-func (nobody) Reconnecting()      {}
+
+// RetryAsked implements Observer.
+func (nobody) RetryAsked() {}
+
+// RetryAnswered implements Observer.
+func (nobody) RetryAnswered() {}
+
+// Reconnecting implements Observer.
+func (nobody) Reconnecting() {}
 
 // noteReceipt counts the requests to repeat a message. whatsmeow meets them by itself and says so first, see
 // newClient.

@@ -144,6 +144,47 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	s.nothingLost(c)
 }
 
+// What ends is counted by how: a clone of the device, another owner, the phone; and
+// what the application takes, or doesn't.
+func TestMetricsTellOfEndings(t *testing.T) {
+	s := newScene(t)
+	app := s.application()
+	app.Answer(http.StatusServiceUnavailable)
+	c := s.paired("c", app.Env()...)
+	s.talk(c)
+	s.waitPushed(c)
+	s.shows(c, map[string]float64{"webhook_waiting": 1, "webhook_failing_chats": 1, "webhook_deliveries_total": 0})
+	app.Answer(http.StatusOK)
+	s.shows(c, map[string]float64{"webhook_waiting": 0, "webhook_failing_chats": 0, "webhook_deliveries_total": 1})
+	if failed := s.metrics(c)["webhook_failures_total"]; failed < 1 {
+		t.Errorf("%v deliveries failed", failed)
+	}
+
+	device := s.device()
+	if n := world.WhatsApp.Faults().Cut(&device); n != 1 {
+		t.Fatalf("%d sockets cut", n)
+	}
+	s.shows(c, map[string]float64{"reconnects_total": 1, "sessions{state=connected}": 1})
+	if n := world.WhatsApp.Faults().Replace(&device); n != 1 {
+		t.Fatalf("%d sockets replaced", n)
+	}
+	s.shows(c, map[string]float64{
+		"sessions_replaced_total": 1, "sessions_lost_total{reason=taken}": 0,
+		"epochs_taken_total{start=safe}": 1, "restore_duration_seconds{start=safe}": 0, // from its own file
+	})
+	s.must(c.WaitState(s.ctx, s.session, "restored safely"))
+	s.talk(c)
+	s.waitPushed(c)
+
+	s.exec(s.database(), "UPDATE session_owners SET connector_id = 'elsewhere', epoch = epoch + 1 WHERE session_id = ?")
+	s.shows(c, map[string]float64{"sessions_lost_total{reason=taken}": 1, "sessions{state=connected}": 0})
+
+	other := newScene(t)
+	other.must(c.Pair(other.ctx, other.session, other.owner))
+	other.must(other.owner.Unlink(other.ctx, other.device()))
+	s.shows(c, map[string]float64{"sessions_ended_total{state=logged_out}": 1, "sessions_ended_total{state=banned}": 0})
+}
+
 // TiDB is away: the connector may not be given sessions, and says why; a restart
 // would not help, so it is healthy. Its metrics tell what waits.
 func TestReadyWhileTheDatabaseIsCut(t *testing.T) {
