@@ -24,6 +24,7 @@ var forbidden = map[string]string{
 	"cloudsession/connector":              "functions and connectors never import each other",
 	"github.com/aws/aws-sdk-go-v2/config": "adds 2 MB and 5 ms to every start",
 	"testing":                             "no test code in production",
+	"github.com/prometheus/":              "a function has nobody who scrapes it, and starts slower with it",
 }
 
 // listed is a package as `go list -json` describes it.

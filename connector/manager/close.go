@@ -118,13 +118,16 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	if err != nil {
 		return fmt.Errorf("read owner of session: %w", err)
 	}
-	what, reason := m.standing(owner, o)
+	what, why := m.standing(owner, o)
 	if what == standDeleted || what == standRetaken {
 		s.log.InfoContext(ctx, "session closed; it is not in the cloud")
 		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
 	}
-	s.log.WarnContext(ctx, "session lost: its file is set aside", "reason", reason, "epoch", o.taken.Epoch)
-	s.setState(StateLost, reason)
+	if what == standOurs {
+		why = foreignRows
+	}
+	s.log.WarnContext(ctx, "session lost: its file is set aside", "reason", why.text, "epoch", o.taken.Epoch)
+	m.noteLoss(s, why)
 	return s.files.setAside()
 }
 
@@ -175,16 +178,21 @@ func (m *Manager) closeTainted(ctx context.Context, s *session, o *opened, why s
 
 // loseLocked closes a session whose Signal state must not be used again, the
 // socket first, and says why.
-func (m *Manager) loseLocked(ctx context.Context, s *session, why string) {
+func (m *Manager) loseLocked(ctx context.Context, s *session, why loss) {
 	o := s.current()
 	if o == nil {
 		return
 	}
 	s.setCurrent(nil)
 	err := o.abort()
-	s.log.WarnContext(ctx, "session lost: closed here and its file set aside", "reason", why, "epoch", o.taken.Epoch)
+	s.log.WarnContext(ctx, "session lost: closed here and its file set aside", "reason", why.text, "epoch", o.taken.Epoch)
 	if err := errors.Join(err, o.shut(), s.files.setAside()); err != nil {
 		s.log.ErrorContext(ctx, "close lost session", "error", err)
 	}
-	s.setState(StateLost, why)
+	m.noteLoss(s, why)
+}
+
+func (m *Manager) noteLoss(s *session, why loss) {
+	s.setState(StateLost, why.text)
+	m.opt.Observer.Lost(why.kind)
 }

@@ -106,15 +106,18 @@ func (m *Manager) runCommand(id string) {
 		defer cancel()
 		started := time.Now()
 		err = m.execute(ctx, c)
+		took := time.Since(started)
 		if errors.Is(err, errHandedOn) {
-			log.InfoContext(ctx, "command handed on", "took", time.Since(started).Round(time.Millisecond))
+			m.opt.Observer.Command(c.Kind, CodeHandedOn, took)
+			log.InfoContext(ctx, "command handed on", "took", took.Round(time.Millisecond))
 			return
 		}
 		code, text := outcomeOf(err)
+		m.opt.Observer.Command(c.Kind, code, took)
 		if err != nil {
 			log.WarnContext(ctx, "command failed", "code", code, "error", err)
 		} else {
-			log.InfoContext(ctx, "command done", "took", time.Since(started).Round(time.Millisecond))
+			log.InfoContext(ctx, "command done", "took", took.Round(time.Millisecond))
 		}
 		m.finishCommand(c, err == nil, code, text)
 	})

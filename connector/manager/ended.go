@@ -88,6 +88,7 @@ func (m *Manager) noteEnding(ctx context.Context, s *session, e ending) {
 	if !e.until.IsZero() {
 		s.rest(e.until)
 	}
+	m.opt.Observer.Ended(e.state)
 	s.setState(whatsapp.State(e.state), e.detail)
 	s.setEnding(&e)
 	if err := m.reportEnding(ctx, s, &e); err != nil {
@@ -133,8 +134,9 @@ func (m *Manager) reportEnding(ctx context.Context, s *session, e *ending) error
 // is taken again, safely, after a pause that grows.
 func (m *Manager) replaced(ctx context.Context, s *session, o *opened) {
 	const clone = "another client connected with the same keys"
+	m.opt.Observer.Replaced()
 	if !m.opt.Lease.Valid() {
-		m.loseLocked(ctx, s, clone+", and this connector's lease has run out")
+		m.loseLocked(ctx, s, loss{LossReplaced, clone + ", and this connector's lease has run out"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
@@ -142,8 +144,8 @@ func (m *Manager) replaced(ctx context.Context, s *session, o *opened) {
 	// With a valid lease nobody takes a session from a connector, but marking the
 	// database as restored does.
 	if owner, err := m.opt.Store.Owner(ctx, s.id); err == nil {
-		if what, reason := m.standing(owner, o); what == standLost {
-			m.loseLocked(ctx, s, reason)
+		if what, why := m.standing(owner, o); what == standLost {
+			m.loseLocked(ctx, s, why)
 			return
 		}
 	}

@@ -95,6 +95,7 @@ func (m *Manager) closeFor(ctx context.Context, s *session, c cloudstore.Command
 	handed := false
 	err := m.closeLocked(ctx, s, release{reserveFor: name, wanted: cloudstore.WantedOpen, command: &c, handed: &handed})
 	if handed {
+		m.opt.Observer.HandedOver()
 		s.log.InfoContext(ctx, "session handed over", "to", name)
 		return errHandedOn
 	}

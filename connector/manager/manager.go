@@ -4,6 +4,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,7 +54,9 @@ type Options struct {
 	Endpoint   whatsapp.Endpoint   // zero: the real service
 	DeviceName string              // shown in the phone's list of linked devices
 	Webhook    *webhook.Dispatcher // delivers messages to the application; nil for none
+	Traffic    whatsapp.Observer   // is told what passes through the sessions; nil: nobody
 	Log        *slog.Logger
+	Observer   Observer // nil: nobody
 }
 
 // Manager holds the sessions of one connector process.
@@ -82,6 +85,7 @@ type Manager struct {
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
+	opt.Observer = cmp.Or[Observer](opt.Observer, nobody{})
 	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())

@@ -93,7 +93,7 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	m.deliver(s, o)
 	if !m.admit(s, o) {
 		err := errors.Join(ErrClosing, o.shut())
-		m.giveBack(s, o.taken, err)
+		m.giveBack(ctx, s, o.taken, err)
 		return err
 	}
 	o.rep.Changed() // what was written before the line above woke nobody
@@ -119,6 +119,7 @@ func (m *Manager) connect(ctx context.Context, s *session, o *opened) {
 
 // acquire takes the session and makes its file ready, without a socket.
 func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *opened, err error) {
+	began := time.Now()
 	if err := s.files.create(); err != nil {
 		return nil, err
 	}
@@ -132,11 +133,15 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	if err != nil {
 		return nil, err
 	}
+	m.opt.Observer.Taken(taken.Start)
 	s.log.InfoContext(ctx, "session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
 	if err != nil {
 		m.giveBack(ctx, s, taken, err)
 		return nil, err
+	}
+	if o.fromCloud {
+		m.opt.Observer.Loaded(taken.Start, time.Since(began))
 	}
 	return o, nil
 }
@@ -324,7 +329,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if !own && taken.Start != replicate.StartNew {
+	if o.fromCloud = !own && taken.Start != replicate.StartNew; o.fromCloud {
 		s.log.InfoContext(ctx, fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil
@@ -373,6 +378,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
+		Observer:   m.opt.Traffic,
 	})
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)

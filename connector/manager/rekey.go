@@ -61,7 +61,7 @@ func (m *Manager) rekeyUnheld(ctx context.Context, s *session) error {
 	}
 	if !m.admit(s, o) {
 		err := errors.Join(ErrClosing, o.shut())
-		m.giveBack(s, o.taken, err)
+		m.giveBack(ctx, s, o.taken, err)
 		return err
 	}
 	err = o.rep.Rebase(ctx, true)

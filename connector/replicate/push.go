@@ -18,6 +18,8 @@ type push struct {
 	bytes       int64 // sealed
 	credentials bool  // the credentials changed with it
 	durable     bool  // and not yet acknowledged in the file
+	compaction  bool
+	since       time.Time // the oldest change in it was noticed
 }
 
 // startPush reads what changed and sends it, if that is due and nothing else is under way.
@@ -33,7 +35,8 @@ func (s *Session) startPush(ctx context.Context) error {
 	case cloudstore.BackupCredentials:
 		return s.checkCredentials(ctx)
 	}
-	base := s.baseDue()
+	why := s.baseDue()
+	base := why != noBase
 	if base && !s.takeSlot() {
 		return nil
 	}
@@ -58,7 +61,7 @@ func (s *Session) startPush(ctx context.Context) error {
 		s.clean()
 		return nil
 	}
-	if err := s.send(ctx, changes); err != nil {
+	if err := s.send(ctx, changes, push{since: since, compaction: why == baseCompacts}); err != nil {
 		s.putDirty(since)
 		s.releaseSlot()
 		return s.local("push changes", err)
@@ -139,7 +142,7 @@ func (s *Session) pushed(p *push) {
 }
 
 // send seals changes and hands them to the lane, after noting in the file what may be in flight (P3).
-func (s *Session) send(ctx context.Context, changes capture.Changes) error {
+func (s *Session) send(ctx context.Context, changes capture.Changes, p push) error {
 	plain, err := changes.Push.Marshal()
 	if err != nil {
 		return err
@@ -155,12 +158,10 @@ func (s *Session) send(ctx context.Context, changes capture.Changes) error {
 			return err
 		}
 	}
-	p := &push{
-		inFlight: capture.InFlight{
-			Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
-		},
-		credentials: changes.CredentialsChanged,
+	p.inFlight = capture.InFlight{
+		Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
 	}
+	p.credentials = changes.CredentialsChanged
 	for _, seg := range segs {
 		p.inFlight.Tags = append(p.inFlight.Tags, seg.Tag)
 		p.bytes += int64(len(seg.Data))
@@ -169,7 +170,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes) error {
 		return err
 	}
 	p.unit = s.newUnit(segs, creds)
-	s.push, s.urgent = p, false
+	s.push, s.urgent = &p, false
 	if creds != nil {
 		s.credsDirty = false
 	}
@@ -244,6 +245,9 @@ func (s *Session) notePush(p *push) {
 	s.status.LastError = nil
 	s.status.Cursor = s.cursor
 	s.mu.Unlock()
+	s.r.opt.Observer.Pushed(Pushed{
+		Base: p.inFlight.Base, Compaction: p.compaction, Bytes: p.bytes, Waited: time.Since(p.since),
+	})
 	if p.inFlight.Base {
 		s.logSaved("base", p.bytes)
 	} else {
@@ -291,16 +295,26 @@ func (s *Session) notePending() {
 // maxEpochs is how many epochs a reader may have to walk before a base is worth while.
 const maxEpochs = 50
 
+// baseReason is why a push is a base, if it is one.
+type baseReason int
+
+const (
+	noBase       baseReason = iota
+	baseNeeded              // the term or a changed schema begins with one
+	baseAsked               // Rebase
+	baseCompacts            // it weighs less than the deltas
+)
+
 // baseDue decides between a base and a delta (L2). A due compaction waits while somebody waits for a
 // push, unless it is long overdue: a base takes longer.
-func (s *Session) baseDue() bool {
+func (s *Session) baseDue() baseReason {
 	if s.needBase {
-		return true
+		return baseNeeded
 	}
 	hurry := false
 	for _, q := range s.waiting {
 		if q.kind == wantBase {
-			return true
+			return baseAsked
 		}
 		hurry = hurry || q.kind == wantDurable
 	}
@@ -308,7 +322,10 @@ func (s *Session) baseDue() bool {
 	if hurry {
 		weight /= 2
 	}
-	return weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs
+	if weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs {
+		return baseCompacts
+	}
+	return noBase
 }
 
 func (s *Session) takeSlot() bool {

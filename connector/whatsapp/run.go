@@ -44,8 +44,11 @@ func (b *backoff) ended(kind mailKind, lasted time.Duration) {
 func (s *Session) run() {
 	var wait backoff
 	for first := true; ; first = false {
-		if !first && !s.sleep(wait.next()) {
-			return
+		if !first {
+			if !s.sleep(wait.next()) {
+				return
+			}
+			s.cfg.Observer.Reconnecting()
 		}
 		began := time.Now()
 		end := s.attempt()

@@ -56,6 +56,8 @@ type Config struct {
 	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty. whatsmeow keeps
 	// it for the whole process: the first session's counts.
 	DeviceName string
+	// Observer is told what passes through the session, for metrics. Nobody when nil.
+	Observer Observer
 	// Debug lets whatsmeow's debug lines through, unfiltered: whole stanzas, with phone numbers and QR contents.
 	Debug bool
 }
@@ -119,6 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	silenceSignal()
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	cfg.Observer = cmp.Or[Observer](cfg.Observer, nobody{})
 	s := &Session{
 		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID), behalf: context.Background(),
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
@@ -200,6 +203,7 @@ func (s *Session) newClient() {
 	cli.DisableLoginAutoReconnect = true
 	// Without one, a refusal with code 413 or 414 would call a nil function.
 	cli.RefreshCAT = func(context.Context) error { return errors.New("this is no Messenger session") }
+	cli.PreRetryCallback = s.answering
 	cli.BackgroundEventCtx = s.ctx
 	cli.AddEventHandlerWithSuccessStatus(s.handle)
 	s.cli = cli

@@ -74,6 +74,11 @@ func IsUnavailable(err error) bool {
 	return network
 }
 
+// IsConflict reports whether err is the answer to a statement that lost against
+// another: this package starts over or reads what stands there, so it is counted
+// rather than reported.
+func IsConflict(err error) bool { return isRetryable(err) || isDuplicate(err) }
+
 // isRetryable reports whether err says that nothing was changed and that the
 // same may be tried again at once.
 func isRetryable(err error) bool {
