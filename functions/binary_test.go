@@ -233,8 +233,8 @@ func TestEvents(t *testing.T) {
 }
 
 // TestEventsCover: each route has its event, and so has each error that a caller
-// can be told of; 429 is the gateway's own. Each event is as the gateway makes it,
-// and README.md says what becomes of it.
+// can be told of; 429 is the gateway's own, or takes a hundred commands. Each event
+// is as the gateway makes it, and README.md says what becomes of it.
 func TestEventsCover(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join("..", "infra", "events", "README.md"))
 	if err != nil {
