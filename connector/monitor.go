@@ -70,7 +70,7 @@ func openMonitor(ctx context.Context, addr, dir string, log *slog.Logger) (*moni
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("serve metrics on METRICS_ADDR, is another connector running?: %w", err)
+		return nil, fmt.Errorf("serve metrics: %w; METRICS_ADDR may name another address, or be empty for none", err)
 	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		log.Warn("metrics are served without authentication on an address that other machines may reach", "addr", tcp.String())

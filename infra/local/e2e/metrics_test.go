@@ -133,8 +133,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	s.must(b.Kill9())
 	s.must(os.RemoveAll(b.DataDir()))
 	c := s.connector("c")
-	s.restore()
-	s.must(c.WaitState(s.ctx, s.session, "restored safely"))
+	s.must(c.WaitState(s.ctx, s.session, "restored safely")) // nobody asks for it, so it is loaded once
 	s.shows(c, map[string]float64{
 		"epochs_taken_total{start=safe}": 1, "restore_duration_seconds{start=safe}": 1, "restore_duration_seconds{start=exact}": 0,
 		"sessions{state=restored safely}": 1,
