@@ -116,8 +116,11 @@ func (r *run) commands(c *rig.Connector) {
 		}
 	}
 	for _, args := range [][]string{
-		{"pair", r.session}, {"send", r.session, "nobody", r.secret("a text to nobody")}, {"open", "unknown"},
-		{"inspect", "dump", "unknown"}, {"send", "unknown", "+628110002", r.secret("a text from nobody")},
+		{"pair", r.session},
+		{"send", r.session, "nobody", r.secret("a text to nobody")},
+		{"open", "unknown"},
+		{"inspect", "dump", "unknown"},
+		{"send", "unknown", "+628110002", r.secret("a text from nobody")},
 	} {
 		if code := r.cli(c, nil, args...); code == 0 {
 			r.t.Errorf("connector %v succeeded", args)

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func (r *run) connector(id string, env ...string) *rig.Connector {
 	r.t.Helper()
 	dir := filepath.Join(r.dir, id)
 	r.dirs = append(r.dirs, dir)
-	env = append(r.env[:len(r.env):len(r.env)], env...)
+	env = slices.Concat(r.env, env)
 	c, err := r.rig.StartConnector(r.ctx, id, dir, append(env, "METRICS_ADDR="+r.freeAddress())...)
 	r.must(err)
 	r.t.Cleanup(func() {
@@ -287,10 +288,10 @@ func (r *run) call(token string, status int, method, path string, body any) {
 	for {
 		response, err := r.rig.APIAs(r.ctx, token, method, path, body)
 		r.must(err)
-		switch {
-		case response.Status == status:
+		switch response.Status {
+		case status:
 			return
-		case response.Status == http.StatusAccepted: // it goes on
+		case http.StatusAccepted: // it goes on
 		default:
 			r.t.Fatalf("%s %s: %d %s, want %d", method, path, response.Status, response.Body, status)
 		}

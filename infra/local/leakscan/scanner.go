@@ -55,7 +55,7 @@ func (s *Scanner) Count() int { return len(s.known) }
 
 func encodings(secret []byte) map[string]string {
 	lower := hex.EncodeToString(secret)
-	numbers := strings.Trim(fmt.Sprint(secret), "[]")
+	numbers := strings.Trim(fmt.Sprintf("%d", secret), "[]")
 	quoted := strconv.Quote(string(secret))
 	forms := map[string]string{
 		"as it is": string(secret),
