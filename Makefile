@@ -83,11 +83,13 @@ PACKAGE_VERSION ?= $(shell infra/packaging/version.sh)
 PACKAGES := $(BUILD)/package
 .PHONY: package
 package: $(NFPM) ## .deb and .rpm of the connector, amd64 and arm64, in .build/package
+	@mkdir -p $(PACKAGES)
+	@go run ./infra/licences copyright $(PACKAGES)/copyright
 	@version='$(PACKAGE_VERSION)'; SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH; \
 	for arch in amd64 arm64; do \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$$version" -o $(PACKAGES)/$$arch/connector ./connector; \
 	  for kind in deb rpm; do \
-	    CONNECTOR=$(PACKAGES)/$$arch/connector ARCH=$$arch VERSION=$$version $(NFPM) package -f infra/packaging/nfpm.yaml -p $$kind -t $(PACKAGES)/; \
+	    CONNECTOR=$(PACKAGES)/$$arch/connector COPYRIGHT=$(PACKAGES)/copyright ARCH=$$arch VERSION=$$version $(NFPM) package -f infra/packaging/nfpm.yaml -p $$kind -t $(PACKAGES)/; \
 	  done; \
 	done
 
@@ -157,6 +159,10 @@ chaos: build ## try to break it: DURATION=5m, SEED=…; nothing may be lost, sho
 lint: $(LINT) ## formatters and linters, as pinned in infra/tools
 	$(LINT) fmt --diff ./...
 	$(LINT) run --allow-parallel-runners ./...
+
+.PHONY: licences
+licences: ## write LICENSES-THIRD-PARTY.md anew, after a change of what is linked
+	go run ./infra/licences list > LICENSES-THIRD-PARTY.md.new && mv LICENSES-THIRD-PARTY.md.new LICENSES-THIRD-PARTY.md
 
 .PHONY: fmt
 fmt: $(LINT) ## format the code

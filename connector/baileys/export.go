@@ -170,10 +170,10 @@ func (d device) creds() (credsOut, error) {
 	if err != nil {
 		return credsOut{}, err
 	}
-	next := uint32(d.maxPreKey.Int64) + 1
+	next := uint32(d.maxPreKey.Int64) + 1 //nolint:gosec // G115: the table's own check holds it under 2^24
 	first := next
 	if d.firstUnuploaded.Valid {
-		first = uint32(d.firstUnuploaded.Int64)
+		first = uint32(d.firstUnuploaded.Int64) //nolint:gosec // G115: the table's own check holds it under 2^24
 	}
 	c := credsOut{
 		NoiseKey:                pair(d.noise),

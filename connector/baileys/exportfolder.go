@@ -61,7 +61,7 @@ func (e *exporter) run() error {
 	e.jid, e.lid = d.jid, d.lid
 	e.report.Identity = Identity{d.jid.String(), d.lid.String(), d.pushName, d.platform}
 	e.report.Exact = true
-	e.report.MaxPreKeyID = uint32(d.maxPreKey.Int64)
+	e.report.MaxPreKeyID = uint32(d.maxPreKey.Int64) //nolint:gosec // G115: the table's own check holds it under 2^24
 	creds, err := d.creds()
 	if err != nil {
 		return err

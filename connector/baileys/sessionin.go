@@ -132,7 +132,7 @@ func (s *nodeState) toGo(me self, left *skipped) (*record.StateStructure, error)
 	state := &record.StateStructure{
 		LocalIdentityPublic:  me.identity,
 		LocalRegistrationID:  me.registrationID,
-		PreviousCounter:      uint32(ratchet.PreviousCounter), // -1 is what both write as 2^32 - 1
+		PreviousCounter:      uint32(ratchet.PreviousCounter), //nolint:gosec // G115: -1 is what both write as 2^32 - 1
 		ReceiverChains:       receivers,
 		RemoteIdentityPublic: s.IndexInfo.RemoteIdentityKey,
 		RemoteRegistrationID: s.RegistrationID,
@@ -221,7 +221,7 @@ func goChain(public, private []byte, c *nodeChain, left *skipped) (*record.Chain
 	out := &record.ChainStructure{
 		SenderRatchetKeyPublic:  public,
 		SenderRatchetKeyPrivate: private,
-		ChainKey:                &chain.KeyStructure{Key: c.ChainKey.Key, Index: uint32(c.ChainKey.Counter + 1)},
+		ChainKey:                &chain.KeyStructure{Key: c.ChainKey.Key, Index: uint32(c.ChainKey.Counter + 1)}, //nolint:gosec // G115: its range was checked when the file was read
 		MessageKeys:             []*message.KeysStructure{},
 	}
 	if c.ChainKey.Key == nil {

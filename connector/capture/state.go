@@ -80,8 +80,8 @@ func (f *File) Begin(ctx context.Context, b Begin) error {
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE `+stateTable+` SET session_id = ?, epoch = ?, salt = ?,
 			acked_epoch = ?, acked_seq = ?, acked_tag = ?, need_base = max(need_base, ?), boot_id = ?, inode = ?`,
-			b.SessionID, int64(b.Epoch), b.Salt[:],
-			int64(b.Acked.Epoch), int64(b.Acked.Seq), b.Acked.Tag[:], b.NeedBase, b.BootID, int64(inode))
+			b.SessionID, int64(b.Epoch), b.Salt[:], //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
+			int64(b.Acked.Epoch), int64(b.Acked.Seq), b.Acked.Tag[:], b.NeedBase, b.BootID, int64(inode)) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 		return err
 	})
 	if err != nil {
@@ -98,7 +98,7 @@ func (f *File) SetInFlight(ctx context.Context, p InFlight) error {
 			(id, epoch, first_seq, tags, base, mark_number, mark_schema, mark_tables) VALUES (1, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, first_seq = excluded.first_seq, tags = excluded.tags,
 			base = excluded.base, mark_number = excluded.mark_number, mark_schema = excluded.mark_schema, mark_tables = excluded.mark_tables`,
-			int64(p.Epoch), int64(p.FirstSeq), joinTags(p.Tags), p.Base, p.Mark.Number, p.Mark.Schema, strings.Join(p.Mark.Tables, " "))
+			int64(p.Epoch), int64(p.FirstSeq), joinTags(p.Tags), p.Base, p.Mark.Number, p.Mark.Schema, strings.Join(p.Mark.Tables, " ")) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 		return err
 	})
 	if err != nil {
@@ -140,7 +140,7 @@ func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
 	last := p.Last()
 	_, err := tx.ExecContext(ctx, `UPDATE `+stateTable+` SET acked_epoch = ?, acked_seq = ?, acked_tag = ?,
 		need_base = need_base AND NOT (? AND schema = ?)`,
-		int64(last.Epoch), int64(last.Seq), last.Tag[:], p.Base, p.Mark.Schema)
+		int64(last.Epoch), int64(last.Seq), last.Tag[:], p.Base, p.Mark.Schema) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 	if err != nil {
 		return err
 	}
@@ -203,9 +203,9 @@ func readState(ctx context.Context, q querier) (State, error) {
 	if len(salt) != len(s.Salt) || len(tag) != len(s.Acked.Tag) {
 		return State{}, fmt.Errorf("%w: salt of %d bytes, tag of %d", ErrCorrupt, len(salt), len(tag))
 	}
-	s.Epoch, s.Inode = uint64(epoch), uint64(inode)
+	s.Epoch, s.Inode = uint64(epoch), uint64(inode) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 	copy(s.Salt[:], salt)
-	s.Acked = sessionlog.Cursor{Epoch: uint64(ackedEpoch), Seq: uint64(ackedSeq)}
+	s.Acked = sessionlog.Cursor{Epoch: uint64(ackedEpoch), Seq: uint64(ackedSeq)} //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 	copy(s.Acked.Tag[:], tag)
 	s.InFlight, err = readInFlight(ctx, q)
 	return s, err
@@ -225,7 +225,7 @@ func readInFlight(ctx context.Context, q querier) (*InFlight, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Epoch, p.FirstSeq = uint64(epoch), uint64(seq)
+	p.Epoch, p.FirstSeq = uint64(epoch), uint64(seq) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 	p.Mark.Tables = strings.Fields(tables)
 	if p.Tags, err = splitTags(tags); err != nil {
 		return nil, err

@@ -64,9 +64,9 @@ func (s *Session) prepare(ctx context.Context) error {
 
 func (r *Replicator) newSession(f *capture.File, term Term) *Session {
 	h := fnv.New32a()
-	h.Write([]byte(term.SessionID))
+	_, _ = h.Write([]byte(term.SessionID)) // never fails (hash.Hash)
 	return &Session{
-		r: r, lane: r.lanes[h.Sum32()%uint32(len(r.lanes))], log: r.opt.Log, term: term,
+		r: r, lane: r.lanes[h.Sum32()%uint32(len(r.lanes))], log: r.opt.Log, term: term, //nolint:gosec // G115: a handful of lanes
 		wake: make(chan struct{}, 1), stopping: make(chan struct{}), done: make(chan struct{}),
 		worker: worker{file: f, size: term.Log},
 	}

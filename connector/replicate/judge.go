@@ -158,6 +158,6 @@ func known(state capture.State, seq uint64, tag [32]byte) (parts int, ok bool) {
 	if in == nil || in.Epoch != state.Epoch || seq < in.FirstSeq || seq-in.FirstSeq >= uint64(len(in.Tags)) {
 		return 0, false
 	}
-	parts = int(seq - in.FirstSeq + 1)
+	parts = int(seq - in.FirstSeq + 1) //nolint:gosec // G115: it is less than len(in.Tags)
 	return parts, tag == in.Tags[parts-1]
 }

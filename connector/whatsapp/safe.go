@@ -137,7 +137,7 @@ func insertPreKey(ctx context.Context, tx *sql.Tx, p PrepareSafe, own ownAddress
 	if err := tx.QueryRowContext(ctx, `SELECT MAX(key_id) FROM whatsmeow_pre_keys`).Scan(&highest); err != nil {
 		return 0, fmt.Errorf("read prekeys: %w", err)
 	}
-	p.MaxPreKeyID = max(p.MaxPreKeyID, uint32(highest.Int64))
+	p.MaxPreKeyID = max(p.MaxPreKeyID, uint32(highest.Int64)) //nolint:gosec // G115: the table's own check holds it under 2^24
 	next := nextPreKeyID(p)
 	// Only near the end of the ids there is anything above it. Messages to those keys will be asked for again.
 	if _, err := tx.ExecContext(ctx, `DELETE FROM whatsmeow_pre_keys WHERE key_id >= ?`, next); err != nil {

@@ -44,7 +44,7 @@ func TestContainerfile(t *testing.T) {
 	stage := strings.Join(rest, "\n")
 	for _, want := range []string{
 		"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt",
-		"COPY --from=build /out/connector /connector", "USER 65532:65532", `ENTRYPOINT ["/connector"]`, `CMD ["run"]`,
+		"COPY --from=build /out/connector /connector", "COPY --from=build /out/copyright /copyright", "USER 65532:65532", `ENTRYPOINT ["/connector"]`, `CMD ["run"]`,
 	} {
 		if !strings.Contains(stage, want) {
 			t.Errorf("the image lacks %s:\n%s", want, stage)
@@ -58,9 +58,11 @@ func TestContainerfile(t *testing.T) {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	dir, program := t.TempDir(), filepath.Join(t.TempDir(), "connector")
-	for _, m := range regexp.MustCompile(`(?m)^COPY ([a-z]+|go\.mod go\.sum) \S+$`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^COPY ([^-\n].*) \S+$`).FindAllStringSubmatch(string(text), -1) {
 		for name := range strings.FieldsSeq(m[1]) {
-			if out, err := exec.CommandContext(t.Context(), "cp", "-r", filepath.Join(root, name), dir).CombinedOutput(); err != nil {
+			cp := exec.CommandContext(t.Context(), "cp", "-r", "--parents", name, dir)
+			cp.Dir = root
+			if out, err := cp.CombinedOutput(); err != nil {
 				t.Fatalf("copy %s: %v\n%s", name, err, out)
 			}
 		}
@@ -69,6 +71,11 @@ func TestContainerfile(t *testing.T) {
 	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build in %s: %v\n%s", dir, err, out)
+	}
+	licences := exec.CommandContext(t.Context(), "go", "run", "./infra/licences", "copyright", filepath.Join(dir, "copyright"))
+	licences.Dir = dir
+	if out, err := licences.CombinedOutput(); err != nil {
+		t.Fatalf("write the licences in %s: %v\n%s", dir, err, out)
 	}
 	f, err := elf.Open(program)
 	must(t, err)

@@ -107,6 +107,9 @@ func (s *sandbox) checkInstallation(t *testing.T, version string) {
 	s.is("root:root 755\nroot:root 700\nroot:root 755\nroot:root 644", `stat -c '%U:%G %a' /etc/cloudsession \
 		/etc/cloudsession/credentials /usr/lib/cloudsession/connector /usr/lib/systemd/system/cloudsession-connector.service`)
 	s.is("/var/lib/cloudsession:/usr/sbin/nologin", "getent passwd cloudsession | cut -d: -f6,7")
+	// What is linked in has licences of its own, whose texts go along.
+	s.is("2", `grep -cE '^(go.mau.fi/(libsignal|whatsmeow) )' /usr/share/doc/cloudsession-connector/copyright`)
+	s.is("1", "grep -c 'GNU GENERAL PUBLIC LICENSE$' /usr/share/doc/cloudsession-connector/copyright")
 	s.is("", "systemd-analyze verify --man=no cloudsession-connector.service 2>&1")
 	if out, code := s.try("cloudsession run"); code == 0 || !strings.Contains(out, "systemctl start") {
 		t.Errorf("cloudsession run: %d %s", code, out)

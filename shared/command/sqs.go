@@ -115,7 +115,7 @@ func (q *SQS) Receive(ctx context.Context, url string, wait time.Duration) ([]De
 	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl:            &url,
 		MaxNumberOfMessages: 10,
-		WaitTimeSeconds:     int32(min(wait, 20*time.Second) / time.Second),
+		WaitTimeSeconds:     int32(min(wait, 20*time.Second) / time.Second), //nolint:gosec // G115: 20 at most
 		// The SDK repeats a call whose answer was lost; with the same attempt id
 		// it gets the same messages instead of waiting until they are visible again.
 		ReceiveRequestAttemptId:     aws.String(ulid.Make().String()),
@@ -150,7 +150,7 @@ func (q *SQS) Delete(ctx context.Context, url, receipt string) error {
 // Extend implements Queue.
 func (q *SQS) Extend(ctx context.Context, url, receipt string, d time.Duration) error {
 	_, err := q.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
-		QueueUrl: &url, ReceiptHandle: &receipt, VisibilityTimeout: int32(d / time.Second),
+		QueueUrl: &url, ReceiptHandle: &receipt, VisibilityTimeout: int32(d / time.Second), //nolint:gosec // G115: seconds of a command's time, not decades
 	})
 	if err != nil {
 		return fmt.Errorf("extend message of %s: %w", queueOf(url), classify(err))

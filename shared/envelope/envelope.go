@@ -149,7 +149,7 @@ func (k *Keyring) seal(kind Kind, compressed bool, pos Position, salt Salt, iv [
 	copy(data[offIV:], iv[:])
 
 	text := data[headerSize : headerSize+n]
-	binary.BigEndian.PutUint32(text, uint32(len(body)))
+	binary.BigEndian.PutUint32(text, uint32(len(body))) //nolint:gosec // G115: MaxBody at most, see above
 	copy(text[lengthSize:], body)
 	keys.encrypt(iv, text)
 
@@ -316,7 +316,7 @@ func (s sealingKeys) tag(header []byte, pos Position, ciphertext []byte) [32]byt
 	b := make([]byte, 0, len(tagDomain)+headerSize+len(pos.SessionID)+7*4+8+8+2+2+32)
 	b = append(b, tagDomain...)
 	b = append(b, header...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(pos.SessionID)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(pos.SessionID))) //nolint:gosec // G115: a session id is short
 	b = append(b, pos.SessionID...)
 	b = binary.BigEndian.AppendUint32(b, 8)
 	b = binary.BigEndian.AppendUint64(b, pos.Epoch)
@@ -328,7 +328,7 @@ func (s sealingKeys) tag(header []byte, pos Position, ciphertext []byte) [32]byt
 	b = binary.BigEndian.AppendUint16(b, pos.Parts)
 	b = binary.BigEndian.AppendUint32(b, 32)
 	b = append(b, pos.PrevTag[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(ciphertext)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(ciphertext))) //nolint:gosec // G115: as long as MaxBody and its padding
 	h := hmac.New(sha256.New, s.mac[:])
 	_, _ = h.Write(b) // a hash never fails
 	_, _ = h.Write(ciphertext)

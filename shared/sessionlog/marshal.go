@@ -29,8 +29,8 @@ func (p Push) Marshal() ([]byte, error) {
 	if p.Base {
 		b[1] = pushBase
 	}
-	b = binary.AppendUvarint(b, uint64(p.SchemaVersion))
-	b = binary.AppendUvarint(b, uint64(p.SchemaCompat))
+	b = binary.AppendUvarint(b, uint64(p.SchemaVersion)) //nolint:gosec // G115: versions count upwards from 0
+	b = binary.AppendUvarint(b, uint64(p.SchemaCompat))  //nolint:gosec // G115: as above
 	b = binary.AppendUvarint(b, uint64(len(p.Schema)))
 	for _, statement := range p.Schema {
 		b = appendString(b, statement)
@@ -62,7 +62,7 @@ func appendTable(b []byte, t Table, key []int) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(key)))
 	for _, n := range key {
-		b = binary.AppendUvarint(b, uint64(n))
+		b = binary.AppendUvarint(b, uint64(n)) //nolint:gosec // G115: the number of a column or table, which is small and not negative
 	}
 	return b
 }
@@ -75,7 +75,7 @@ func appendRecord(b []byte, t Table, key []int, r Record) ([]byte, error) {
 		return nil, fmt.Errorf("%w: NULL in a key", ErrMalformed)
 	}
 	if r.Row == nil {
-		return appendValues(binary.AppendUvarint(b, uint64(r.Table)<<1|1), r.Key)
+		return appendValues(binary.AppendUvarint(b, uint64(r.Table)<<1|1), r.Key) //nolint:gosec // G115: the number of a column or table, which is small and not negative
 	}
 	if len(r.Row) != len(t.Columns) {
 		return nil, fmt.Errorf("%w: row of %d values, not %d", ErrMalformed, len(r.Row), len(t.Columns))
@@ -85,7 +85,7 @@ func appendRecord(b []byte, t Table, key []int, r Record) ([]byte, error) {
 			return nil, fmt.Errorf("%w: %s differs between key and row", ErrMalformed, t.Columns[n])
 		}
 	}
-	return appendValues(binary.AppendUvarint(b, uint64(r.Table)<<1), r.Row)
+	return appendValues(binary.AppendUvarint(b, uint64(r.Table)<<1), r.Row) //nolint:gosec // G115: the number of a column or table, which is small and not negative
 }
 
 func appendValues(b []byte, values []Value) ([]byte, error) {

@@ -47,7 +47,7 @@ func seal(keys *envelope.Keyring, sessionID string, salt envelope.Salt, after Cu
 	for i, body := range bodies {
 		seg := cloudstore.Segment{
 			SessionID: sessionID, Epoch: after.Epoch, Seq: after.Seq + 1 + uint64(i),
-			Kind: column, Part: uint16(i + 1), Parts: uint16(len(bodies)),
+			Kind: column, Part: uint16(i + 1), Parts: uint16(len(bodies)), //nolint:gosec // G115: len(bodies) was checked above
 		}
 		var err error
 		seg.Data, seg.Tag, err = keys.Seal(kind, base, position(&seg, prev), salt, body)

@@ -176,7 +176,7 @@ func (d *decoder) count() int {
 		d.fail("cut short")
 		return 0
 	}
-	return int(n)
+	return int(n) //nolint:gosec // G115: it is at most len(d.b)
 }
 
 func (d *decoder) int() int {

@@ -233,25 +233,7 @@ func TestDatabaseRestoredFromABackup(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
-	db := s.database()
-	var backup []tableDump
-	for _, table := range sessionTables {
-		backup = append(backup, s.dump(db, table, "session_id = ?"))
-	}
-	c = s.connectorIn(c.ID(), c.DataDir())
-	s.must(c.WaitState(s.ctx, s.session, "connected"))
-	for range 3 {
-		s.talk(c) // the ratchets go on: the backup's state would reuse their keys
-	}
-	s.must(c.Stop(15 * time.Second))
-
-	for _, table := range sessionTables {
-		s.exec(db, "DELETE FROM "+table+" WHERE session_id = ?")
-	}
-	for _, d := range backup {
-		s.insert(db, d)
-	}
+	s.rolledBack(c)
 	s.databaseRestored(c)
 	elsewhere := s.connector("elsewhere") // it has no mark that could tell
 	_, err := elsewhere.Open(s.ctx, s.session)

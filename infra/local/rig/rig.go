@@ -32,6 +32,9 @@ type Options struct {
 	// Transport carries the calls of API; nil for the default one. The tests
 	// put a check of every response against openapi.yaml here.
 	Transport func(http.RoundTripper) http.RoundTripper
+	// Getenv is the environment of stack.Options: other services than the local
+	// ones, log levels. Default: none.
+	Getenv func(string) string
 }
 
 // Rig is the running system.
@@ -57,7 +60,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out, Built: o.Built}); err != nil {
+	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out, Built: o.Built, Getenv: o.Getenv}); err != nil {
 		return nil, err
 	}
 	if r.token, err = r.Stack.Token(); err != nil {

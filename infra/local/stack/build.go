@@ -65,7 +65,7 @@ func BuildPrograms(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for functions: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(root, ".build"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, ".build"), 0o755); err != nil { //nolint:gosec // G301: programs, which anybody may read
 		return fmt.Errorf("create folder for programs: %w", err)
 	}
 	unlock, err := flock.Wait(filepath.Join(root, ".build", "programs.lock"))

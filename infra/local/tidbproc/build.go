@@ -23,7 +23,7 @@ func Build(ctx context.Context, out io.Writer) (binary string, err error) {
 		return "", err
 	}
 	bin := filepath.Join(root, ".build", "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
+	if err := os.MkdirAll(bin, 0o755); err != nil { //nolint:gosec // G301: programs, which anybody may read
 		return "", fmt.Errorf("create folder for the engine: %w", err)
 	}
 	unlock, err := lock(filepath.Join(root, ".build", "tidb.lock"))

@@ -1,0 +1,3 @@
+// Package threatmodel has no code: its test holds docs/threat-model.md against the
+// tests that it names.
+package threatmodel
