@@ -13,7 +13,7 @@ import (
 
 // awsCredentialsFile names a file in the form of ~/.aws/credentials, whose profile
 // "default" is used: the unit puts the keys of machines outside AWS there.
-const awsCredentialsFile = "AWS_SHARED_CREDENTIALS_FILE"
+const awsCredentialsFile = "AWS_SHARED_CREDENTIALS_FILE" //nolint:gosec // G101: the name of a variable
 
 // awsCredentials are the keys in that file. They are nil, which leaves the choice to
 // command.NewSQS, where the environment has keys, no file is named, or it is empty,
