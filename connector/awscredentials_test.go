@@ -9,6 +9,10 @@ import (
 
 const awsFile = "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = of-the-file\n"
 
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
 // The packaged service has its keys outside AWS in a file, which the unit names.
 func TestAWSCredentialsFile(t *testing.T) {
 	for _, c := range []struct{ name, text, environment, want string }{
@@ -19,10 +23,9 @@ func TestAWSCredentialsFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			writeCredential(t, dir, "AWS_CREDENTIALS", c.text)
-			p := program{env: map[string]string{
+			provider, err := awsCredentials(t.Context(), environment{
 				"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "AWS_CREDENTIALS"), "AWS_ACCESS_KEY_ID": c.environment,
-			}}
-			provider, err := p.awsCredentials(t.Context())
+			}.get)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,14 +49,13 @@ func TestAWSCredentialsFileWithoutKeys(t *testing.T) {
 	for _, text := range []string{"hunter2", "[other]\naws_access_key_id = hunter2\n", "[default]\naws_access_key_id = hunter2\n"} {
 		dir := t.TempDir()
 		writeCredential(t, dir, "keys", text)
-		p := program{env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "keys")}}
-		_, err := p.awsCredentials(t.Context())
+		_, err := awsCredentials(t.Context(), environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "keys")}.get)
 		if _, mistake := errors.AsType[configMistake](err); !mistake || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	p := program{env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none")}}
-	if _, err := p.awsCredentials(t.Context()); err == nil {
+	none := environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none")}
+	if _, err := awsCredentials(t.Context(), none.get); err == nil {
 		t.Error("a file that is not there was taken for none")
 	}
 }

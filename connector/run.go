@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -36,18 +35,14 @@ func runCommand(p program) *cobra.Command {
 			if err := configError(cfg.problems()); err != nil {
 				return err
 			}
-			keys, err := p.awsCredentials(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return serve(cmd.Context(), cfg, keys, p.env["NOTIFY_SOCKET"], p.errOut)
+			return serve(cmd.Context(), cfg, p.env["NOTIFY_SOCKET"], p.errOut)
 		},
 	}
 }
 
-// serve runs the connector until ctx ends or its lease is lost. awsKeys are nil where
-// they are not configured here; notify is the service manager's socket, if any.
-func serve(ctx context.Context, cfg Config, awsKeys aws.CredentialsProvider, notify string, logTo io.Writer) (err error) {
+// serve runs the connector until ctx ends or its lease is lost. notify is the
+// service manager's socket, if any.
+func serve(ctx context.Context, cfg Config, notify string, logTo io.Writer) (err error) {
 	log, err := newLogger(cfg, logTo)
 	if err != nil {
 		return err
@@ -65,7 +60,7 @@ func serve(ctx context.Context, cfg Config, awsKeys aws.CredentialsProvider, not
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	c, err := start(ctx, cfg, awsKeys, dir, watcher, log)
+	c, err := start(ctx, cfg, dir, watcher, log)
 	if err != nil {
 		return err
 	}
@@ -87,7 +82,7 @@ type connector struct {
 // start takes the connector's place in TiDB. While TiDB is away it says so and
 // goes on trying: a machine often starts before its network. SQS is not waited
 // for: without it commands come a little later, by the heartbeat.
-func start(ctx context.Context, cfg Config, awsKeys aws.CredentialsProvider, dir *ownership.Dir, watcher *notifier, log *slog.Logger) (_ *connector, err error) {
+func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifier, log *slog.Logger) (_ *connector, err error) {
 	keys, err := cfg.keyring()
 	if err != nil {
 		return nil, err
@@ -108,7 +103,7 @@ func start(ctx context.Context, cfg Config, awsKeys aws.CredentialsProvider, dir
 			err = errors.Join(err, c.store.Close())
 		}
 	}()
-	queue, err := command.NewSQS(command.SQSConfig{Region: cfg.AWSRegion, Endpoint: cfg.SQSEndpoint, DeadLetterARN: cfg.DeadLetters, Credentials: awsKeys})
+	queue, err := cfg.queue(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("set up SQS: %w", err)
 	}
