@@ -11,7 +11,7 @@ type check func(document, *repository) []string
 
 var checks = map[string]check{
 	"words": checkWords, "routes": checkRoutes, "targets": checkTargets, "files": checkFiles,
-	"links": checkLinks, "commands": checkCommands,
+	"links": checkLinks, "commands": checkCommands, "messages": checkMessages,
 }
 
 func TestNames(t *testing.T) {
@@ -40,6 +40,7 @@ func TestChecksRefuse(t *testing.T) {
 		{"files", "See `infra/nowhere/file.yaml`.", "infra/nowhere"},
 		{"files", "The secret `cloudsession/passwords`.", "cloudsession/passwords"},
 		{"files", "```sh\nls /etc/cloudsession/passwords\n```", "/etc/cloudsession/passwords"},
+		{"messages", "The log says `cloud is made of cheese`.", "made of cheese"},
 		{"links", "[x](docs/nowhere.md)", "docs/nowhere.md"},
 		{"links", "[x](README.md#no-such-heading)", "no-such-heading"},
 		{"commands", "Run `connector explode`.", "explode"},

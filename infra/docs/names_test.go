@@ -19,6 +19,7 @@ type repository struct {
 	installed string          // the packages' and the unit's sources
 	makefile  string
 	template  string
+	programs  string // the source of what runs, for what it says
 	commands  commands
 }
 
@@ -63,6 +64,10 @@ func (r *repository) add(name, path string) error {
 	for _, w := range word.FindAllString(string(text), -1) {
 		r.words[w] = true
 	}
+	if top, _, _ := strings.Cut(name, "/"); filepath.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go") &&
+		slices.Contains([]string{"connector", "functions", "shared"}, top) {
+		r.programs += string(text)
+	}
 	switch {
 	case name == "Makefile":
 		r.makefile = string(text)
@@ -83,8 +88,8 @@ var (
 	parts = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// foreign are names that only AWS knows.
-var foreign = []string{"CAPABILITY_IAM"}
+// foreign are names and texts of AWS, of systemd and of TiDB.
+var foreign = []string{"CAPABILITY_IAM", "AccessDenied", "access denied", "command denied", "condition failed"}
 
 // checkWords: what looks like a name of ours is one.
 func checkWords(d document, r *repository) (problems []string) {
@@ -100,6 +105,22 @@ func checkWords(d document, r *repository) (problems []string) {
 			if !r.words[name] && !r.words[parts.ReplaceAllString(name, "")] && !slices.Contains(foreign, name) {
 				problems = append(problems, "nothing is called "+name)
 			}
+		}
+	}
+	return problems
+}
+
+// Words and nothing else: what a program says.
+var message = regexp.MustCompile(`^[a-z][a-z']+(?: [a-z']+)+$`)
+
+// checkMessages: lines of logs and errors are quoted as the programs write them.
+func checkMessages(d document, r *repository) (problems []string) {
+	for _, s := range d.spans {
+		if !message.MatchString(s) || called.MatchString(s) || target.MatchString(s) || strings.HasPrefix(s, "sam ") || slices.Contains(foreign, s) {
+			continue
+		}
+		if !strings.Contains(r.programs, s) {
+			problems = append(problems, "nothing says "+s)
 		}
 	}
 	return problems

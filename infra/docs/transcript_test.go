@@ -57,16 +57,18 @@ func (w *world) must(err error) {
 	}
 }
 
-// linkPrograms puts the connector where a shell finds it under both names, and a
-// sudo that has nothing to do.
+// linkPrograms puts the connector where a shell finds it under both names, the curl
+// of these tests, and a sudo that has nothing to do.
 func (w *world) linkPrograms() {
 	w.t.Helper()
 	binary, err := filepath.Abs(connectorBinary())
 	w.must(err)
 	bin := filepath.Join(w.dir, "bin")
 	w.must(os.Mkdir(bin, 0o700))
-	for _, name := range []string{"connector", "cloudsession"} {
-		w.must(os.Symlink(binary, filepath.Join(bin, name)))
+	self, err := os.Executable()
+	w.must(err)
+	for name, program := range map[string]string{"connector": binary, "cloudsession": binary, "curl": self} {
+		w.must(os.Symlink(program, filepath.Join(bin, name)))
 	}
 	w.must(os.WriteFile(filepath.Join(bin, "sudo"), []byte("#!/bin/sh\n[ \"$1\" = -u ] && shift 2\nexec \"$@\"\n"), 0o700))
 }
@@ -131,12 +133,19 @@ func (w *world) holds(c *rig.Connector, session string) bool {
 	})
 }
 
+// metricsServed is where a connector says that its metrics are.
+var metricsServed = regexp.MustCompile(`msg="metrics are served" addr=(\S+)`)
+
 // shell runs a command line as it stands in a text.
 func (w *world) shell(line string) string {
 	w.t.Helper()
 	cmd := exec.CommandContext(w.ctx, "/bin/sh", "-c", line)
 	cmd.Dir = w.dir
-	cmd.Env = append(w.connector("jakarta-1").Env(), "PATH="+filepath.Join(w.dir, "bin")+":/usr/bin:/bin")
+	a := w.connector("jakarta-1")
+	cmd.Env = append(a.Env(), "PATH="+filepath.Join(w.dir, "bin")+":/usr/bin:/bin")
+	if served := metricsServed.FindStringSubmatch(a.Logs()); served != nil {
+		cmd.Env = append(cmd.Env, "METRICS="+served[1])
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out) + fmt.Sprintf("(%v)\n", err)

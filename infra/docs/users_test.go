@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -36,23 +37,64 @@ func (w *world) makeDatabase() {
 }
 
 // documentedSQL are the statements of docs/deploy.md, for databaseName.
-func documentedSQL(t *testing.T) (statements []string) {
+func documentedSQL(t *testing.T) []string {
 	t.Helper()
-	for _, f := range read(t, "docs/deploy.md").fences {
-		if f.language == "sql" {
-			text := strings.NewReplacer("cloudsession.*", databaseName+".*", "DATABASE cloudsession", "DATABASE "+databaseName).
-				Replace(strings.Join(f.lines, "\n"))
-			for statement := range strings.SplitSeq(text, ";") {
-				if statement = strings.TrimSpace(statement); statement != "" {
-					statements = append(statements, statement)
-				}
+	all := statements(read(t, "docs/deploy.md"))
+	if len(all) == 0 {
+		t.Fatal("docs/deploy.md has no SQL")
+	}
+	return all
+}
+
+func statements(d document) (all []string) {
+	for _, f := range d.fences {
+		if f.language != "sql" {
+			continue
+		}
+		text := strings.NewReplacer("cloudsession.*", databaseName+".*", "DATABASE cloudsession", "DATABASE "+databaseName).
+			Replace(strings.Join(f.lines, "\n"))
+		for statement := range strings.SplitSeq(text, ";") {
+			if statement = strings.TrimSpace(statement); statement != "" {
+				all = append(all, statement)
 			}
 		}
 	}
-	if len(statements) == 0 {
-		t.Fatal("docs/deploy.md has no SQL")
+	return all
+}
+
+// lookUp runs the statements of all other texts as tidb-reader, who they are for.
+func (w *world) lookUp() {
+	w.t.Helper()
+	config := w.rig.Stack.StoreConfig()
+	m := mysql.NewConfig()
+	m.Net, m.Addr, m.DBName = "tcp", fmt.Sprintf("%s:%d", config.Host, config.Port), databaseName
+	m.User, m.Passwd = "PREFIX.tidb-reader", "PASSWORD-2"
+	db, err := sql.Open("mysql", m.FormatDSN())
+	w.must(err)
+	defer func() { w.must(db.Close()) }()
+	for _, d := range documents(w.t) {
+		if d.name == filepath.Join("docs", "deploy.md") {
+			continue
+		}
+		for _, statement := range statements(d) {
+			if err := answered(w.ctx, db, statement); err != nil {
+				w.t.Errorf("%s: %s: %v", d.name, statement, err)
+			}
+		}
 	}
-	return statements
+}
+
+// answered tells why a query has no answer, if it has none.
+func answered(ctx context.Context, db *sql.DB, query string) (err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		return errors.Join(errors.New("no row"), rows.Err())
+	}
+	return nil
 }
 
 // TestDatabaseUsers: the connectors' user can do all that a connector does, and the
@@ -82,6 +124,7 @@ func TestDatabaseUsers(t *testing.T) {
 			t.Errorf("connector %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+	w.lookUp()
 	// The functions' users make no tables.
 	out, err := run([]string{"TIDB_USER=PREFIX.tidb-writer", "TIDB_PASSWORD=PASSWORD-3"}, "migrate")
 	if err == nil || !strings.Contains(out, "command denied") {
