@@ -88,8 +88,10 @@ var (
 	parts = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// foreign are names and texts of AWS, of systemd and of TiDB.
-var foreign = []string{"CAPABILITY_IAM", "AccessDenied", "access denied", "command denied", "condition failed"}
+// foreign are names and texts of AWS, of systemd, of TiDB and of whatsmeow.
+var foreign = []string{
+	"CAPABILITY_IAM", "AccessDenied", "access denied", "command denied", "condition failed", "unsupported database schema version",
+}
 
 // checkWords: what looks like a name of ours is one.
 func checkWords(d document, r *repository) (problems []string) {
@@ -116,7 +118,7 @@ var message = regexp.MustCompile(`^[a-z][a-z']+(?: [a-z']+)+$`)
 // checkMessages: lines of logs and errors are quoted as the programs write them.
 func checkMessages(d document, r *repository) (problems []string) {
 	for _, s := range d.spans {
-		if !message.MatchString(s) || called.MatchString(s) || target.MatchString(s) || strings.HasPrefix(s, "sam ") || slices.Contains(foreign, s) {
+		if _, command := r.commands[s]; command || !message.MatchString(s) || called.MatchString(s) || target.MatchString(s) || strings.HasPrefix(s, "sam ") || slices.Contains(foreign, s) {
 			continue
 		}
 		if !strings.Contains(r.programs, s) {
