@@ -112,7 +112,7 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 			err = errors.Join(err, c.store.Close())
 		}
 	}()
-	queue, err := command.NewSQS(command.SQSConfig{Region: cfg.AWSRegion, Endpoint: cfg.SQSEndpoint, DeadLetterARN: cfg.DeadLetters})
+	queue, err := cfg.queue(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("set up SQS: %w", err)
 	}

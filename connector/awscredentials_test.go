@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const awsFile = "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = of-the-file\n"
+
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
+// The packaged service has its keys outside AWS in a file, which the unit names.
+func TestAWSCredentialsFile(t *testing.T) {
+	for _, c := range []struct{ name, text, environment, want string }{
+		{"keys", awsFile, "", "AKIAEXAMPLE of-the-file"},
+		{"not set", "\n", "", ""},
+		{"keys in the environment win", awsFile, "AKIAOTHER", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeCredential(t, dir, "AWS_CREDENTIALS", c.text)
+			provider, err := awsCredentials(t.Context(), environment{
+				"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "AWS_CREDENTIALS"), "AWS_ACCESS_KEY_ID": c.environment,
+			}.get)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if provider != nil {
+				keys, err := provider.Retrieve(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = keys.AccessKeyID + " " + keys.SecretAccessKey
+			}
+			if got != c.want {
+				t.Errorf("keys %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A file without keys is a mistake of the configuration, told without what is in it.
+func TestAWSCredentialsFileWithoutKeys(t *testing.T) {
+	for _, text := range []string{"hunter2", "[other]\naws_access_key_id = hunter2\n", "[default]\naws_access_key_id = hunter2\n"} {
+		dir := t.TempDir()
+		writeCredential(t, dir, "keys", text)
+		_, err := awsCredentials(t.Context(), environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "keys")}.get)
+		if _, mistake := errors.AsType[configMistake](err); !mistake || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	none := environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none")}
+	if _, err := awsCredentials(t.Context(), none.get); err == nil {
+		t.Error("a file that is not there was taken for none")
+	}
+}
