@@ -105,6 +105,20 @@ func (w *world) settle(clients ...*client) {
 	}))
 }
 
+// talkInGroup has a say something in the group, and hear something.
+func (w *world) talkInGroup() {
+	w.t.Helper()
+	for _, from := range []*client{w.a, w.b} {
+		text := w.text()
+		from.send(w.group, text)
+		waitText(w.t, w.carol, text)
+		if from == w.b {
+			w.a.awaitText(text)
+		}
+		w.settle(w.a, w.b)
+	}
+}
+
 // toA sends something that a is to receive.
 func (w *world) toA(text string) {
 	w.t.Helper()
@@ -170,6 +184,7 @@ func TestMoveUnderTraffic(t *testing.T) {
 	for _, mode := range []types.AddressingMode{types.AddressingModeLID, types.AddressingModePN} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, mode)
+			w.talkInGroup() // each move has a sender key to carry
 			w.talk(8)
 			for range 4 {
 				w.move()
