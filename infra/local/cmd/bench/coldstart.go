@@ -25,7 +25,7 @@ func coldStart(b *bench, ctx context.Context) (_ []row, err error) {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s, err := stack.Start(ctx, stack.Options{Dir: dir})
+	s, err := stack.Start(ctx, stack.Options{Dir: dir, Built: true})
 	if err != nil {
 		return nil, err
 	}

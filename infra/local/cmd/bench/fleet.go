@@ -40,7 +40,7 @@ func newFleet(ctx context.Context, n int) (_ *fleet, err error) {
 	if f.dir, err = os.MkdirTemp("", "cloudsession-bench-*"); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	if f.Rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(f.dir, "stack"), Out: io.Discard}); err != nil {
+	if f.Rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(f.dir, "stack"), Out: io.Discard, Built: true}); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(f.dir))
 	}
 	if f.metricsAddr, err = freeAddr(ctx); err == nil {
