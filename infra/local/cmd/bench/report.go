@@ -88,7 +88,7 @@ func (r *report) write() (err error) {
 	if r.settings.markdown == "" {
 		return nil
 	}
-	f, err := os.Create(r.settings.markdown)
+	f, err := os.Create(r.settings.markdown) //nolint:gosec // G703: whoever runs this names the file
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
