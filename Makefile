@@ -8,7 +8,7 @@ BIN     := $(BUILD)/bin
 LINT    := $(BIN)/golangci-lint
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BAILEYS := infra/interop/baileys/node_modules/.package-lock.json
-LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status
+LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status watch-connectors
 # The race detector needs a C compiler; where there is none the same tests run
 # without it, and say so. It runs where goroutines meet; pure formats go without,
 # and so do tests with whatsmeow in their process, whose own races would fail them
@@ -63,14 +63,15 @@ lambdas: ## the Lambda bootstraps, for this machine's architecture
 	done
 
 # SAM calls these (template.yaml: Metadata.BuildMethod: makefile).
-SAM_BUILDS := $(addprefix build-,ListSessions SessionStatus SyncSession RestoreSession DeleteSession CommandStatus)
+SAM_BUILDS := $(addprefix build-,ListSessions SessionStatus SyncSession RestoreSession DeleteSession CommandStatus WatchConnectors)
 .PHONY: $(SAM_BUILDS)
-build-ListSessions:   FN = list-sessions
-build-SessionStatus:  FN = session-status
-build-SyncSession:    FN = sync-session
-build-RestoreSession: FN = restore-session
-build-DeleteSession:  FN = delete-session
-build-CommandStatus:  FN = command-status
+build-ListSessions:    FN = list-sessions
+build-SessionStatus:   FN = session-status
+build-SyncSession:     FN = sync-session
+build-RestoreSession:  FN = restore-session
+build-DeleteSession:   FN = delete-session
+build-CommandStatus:   FN = command-status
+build-WatchConnectors: FN = watch-connectors
 $(SAM_BUILDS): build-%:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FN)
 
@@ -100,6 +101,7 @@ $(NFPM): infra/packaging/go.mod
 test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector where it pays
 	go vet ./...
 	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
+	cd infra/grafana && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
 ifeq ($(HAVE_CC),yes)
 	@$(MAKE) --no-print-directory -j3 test-e2e-RZ test-race test-rest test-e2e-EM test-e2e-AD test-e2e-NQ
 else

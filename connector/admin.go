@@ -40,6 +40,7 @@ type tokenConfig struct {
 
 func tokenCommand(p program) *cobra.Command {
 	var subject, scopes string
+	var sessions []string
 	var ttl time.Duration
 	cmd := &cobra.Command{
 		Use:   "token",
@@ -53,7 +54,7 @@ func tokenCommand(p program) *cobra.Command {
 			if cfg.Secret == "" {
 				return errors.New("JWT_SECRET is not set: use the one the functions check tokens with")
 			}
-			token, err := devtoken.Mint([]byte(cfg.Secret), subject, strings.Fields(strings.ReplaceAll(scopes, ",", " ")), ttl)
+			token, err := devtoken.Mint([]byte(cfg.Secret), subject, strings.Fields(strings.ReplaceAll(scopes, ",", " ")), ttl, sessions...)
 			if err != nil {
 				return err
 			}
@@ -63,6 +64,7 @@ func tokenCommand(p program) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&subject, "subject", "developer", "whom the token is for")
 	cmd.Flags().StringVar(&scopes, "scopes", "sessions:read sessions:write", "scopes, separated by spaces or commas")
+	cmd.Flags().StringArrayVar(&sessions, "session", nil, "a session the token is limited to, or how its id begins and a *; may be repeated; all without")
 	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long the token is valid")
 	return cmd
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,6 +28,7 @@ type Config struct {
 	Secrets
 	Local
 	Webhook
+	Monitoring
 
 	QueuePrefix  string `env:"QUEUE_PREFIX" envDefault:"cloudsession" help:"first part of this connector's queue name"`
 	DeadLetters  string `env:"QUEUE_DEAD_LETTER_ARN" help:"ARN of a FIFO queue for messages that were refused five times"`
@@ -70,6 +73,7 @@ func (p program) load(target any) error {
 	if err != nil {
 		return err
 	}
+	environment = withUnset(environment, target)
 	err = env.ParseWithOptions(target, env.Options{Environment: environment})
 	var list env.AggregateError
 	if !errors.As(err, &list) {
@@ -80,6 +84,19 @@ func (p program) load(target any) error {
 		texts[i] = parseProblem(e)
 	}
 	return configError(texts)
+}
+
+// withUnset adds the defaults of variables that mean something when they are
+// empty. The library's own defaults stand for an empty value, too.
+func withUnset(environment map[string]string, target any) map[string]string {
+	all := maps.Clone(environment)
+	for _, f := range fields(reflect.TypeOf(target).Elem()) {
+		name := f.Tag.Get("env")
+		if _, set := all[name]; !set && f.Tag.Get("unset") != "" {
+			all[name] = f.Tag.Get("unset")
+		}
+	}
+	return all
 }
 
 // parseProblem names the variable, which the library calls by its field, and
@@ -168,6 +185,9 @@ func (c *Config) problems() (list []error) {
 		list = append(list, err)
 	}
 	list = append(list, c.Webhook.problems()...)
+	if err := c.addrProblem(); err != nil {
+		list = append(list, err)
+	}
 	if _, err := c.logLevel(); err != nil {
 		list = append(list, err)
 	}
@@ -204,6 +224,10 @@ func (c *Config) logLevel() (slog.Level, error) {
 }
 
 func (d Database) open(maxConns int) (*cloudstore.Store, error) {
+	return cloudstore.Open(d.store(maxConns))
+}
+
+func (d Database) store(maxConns int) cloudstore.Config {
 	cfg := cloudstore.Config{
 		Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
 		CAFile: d.CA, MaxConns: maxConns,
@@ -214,7 +238,7 @@ func (d Database) open(maxConns int) (*cloudstore.Store, error) {
 	case "off":
 		cfg.TLS = cloudstore.TLSOff
 	}
-	return cloudstore.Open(cfg)
+	return cfg
 }
 
 func (l Local) dataDir() (string, error) {
@@ -232,7 +256,8 @@ func configCommand(p program) *cobra.Command {
 			w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "VARIABLE\tDEFAULT\tMEANING")
 			for _, f := range fields(reflect.TypeFor[Config]()) {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", f.Tag.Get("env"), f.Tag.Get("envDefault"), f.Tag.Get("help"))
+				preset := cmp.Or(f.Tag.Get("envDefault"), f.Tag.Get("unset"))
+				fmt.Fprintf(w, "%s\t%s\t%s\n", f.Tag.Get("env"), preset, f.Tag.Get("help"))
 			}
 			fmt.Fprintln(w, "\nNot set, these may be files of that name in $CREDENTIALS_DIRECTORY:", strings.Join(secretVariables, ", "))
 			return w.Flush()

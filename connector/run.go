@@ -14,6 +14,7 @@ import (
 
 	"cloudsession/connector/baileys"
 	"cloudsession/connector/control"
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/manager"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
@@ -60,7 +61,12 @@ func serve(ctx context.Context, cfg Config, notify string, logTo io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	c, err := start(ctx, cfg, dir, watcher, log)
+	seen, err := openMonitor(ctx, cfg.Addr, dir.Path(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, seen.close()) }()
+	c, err := start(ctx, cfg, dir, watcher, seen, log)
 	if err != nil {
 		return err
 	}
@@ -73,6 +79,7 @@ type connector struct {
 	log     *slog.Logger
 	dir     *ownership.Dir
 	watcher *notifier
+	monitor *monitor
 	store   *cloudstore.Store
 	lease   *ownership.Lease
 	rep     *replicate.Replicator
@@ -82,7 +89,7 @@ type connector struct {
 // start takes the connector's place in TiDB. While TiDB is away it says so and
 // goes on trying: a machine often starts before its network. SQS is not waited
 // for: without it commands come a little later, by the heartbeat.
-func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifier, log *slog.Logger) (_ *connector, err error) {
+func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifier, seen *monitor, log *slog.Logger) (_ *connector, err error) {
 	keys, err := cfg.keyring()
 	if err != nil {
 		return nil, err
@@ -91,8 +98,10 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 	if err != nil {
 		return nil, err
 	}
-	c := &connector{cfg: cfg, log: log, dir: dir, watcher: watcher}
-	if c.store, err = cfg.open(0); err != nil {
+	c := &connector{cfg: cfg, log: log, dir: dir, watcher: watcher, monitor: seen}
+	database := cfg.store(0)
+	database.Watcher = seen
+	if c.store, err = cloudstore.Open(database); err != nil {
 		return nil, err
 	}
 	if cfg.TLS == string(cloudstore.TLSOff) {
@@ -111,7 +120,11 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 	if err != nil {
 		return nil, err
 	}
-	if err := retry(ctx, log, watcher, "waiting for TiDB", func(ctx context.Context) error { return c.store.Migrate(ctx) }); err != nil {
+	err = retry(ctx, log, watcher, "waiting for TiDB", func(ctx context.Context) error {
+		seen.pulse.Beat(startPatience)
+		return c.store.Migrate(ctx)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if err := c.register(ctx); err != nil {
@@ -119,14 +132,16 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 	}
 	c.assemble(keys, manager.Options{
 		DataDir: dir.Path(), Store: c.store, Keys: keys, Lease: c.lease,
-		Queue: queue, QueueName: command.QueueName(cfg.QueuePrefix, cfg.ConnectorID),
+		Queue: seen.Queue(queue), QueueName: command.QueueName(cfg.QueuePrefix, cfg.ConnectorID),
 		Capacity: cfg.Capacity, Endpoint: endpoint, DeviceName: cfg.DeviceName, Webhook: hook, Log: log,
+		Observer: seen.Sessions, Traffic: seen.Traffic,
 	})
+	seen.watch(c, hook)
 	return c, nil
 }
 
 func (c *connector) assemble(keys *envelope.Keyring, o manager.Options) {
-	c.rep = replicate.New(c.store, keys, replicate.Options{Credentials: baileys.Credentials, Log: c.log})
+	c.rep = replicate.New(c.store, keys, replicate.Options{Credentials: baileys.Credentials, Log: c.log, Observer: c.monitor.Replication})
 	o.Replicator = c.rep
 	c.manager = manager.New(o)
 }
@@ -137,9 +152,14 @@ func (c *connector) register(ctx context.Context) error {
 	opt := ownership.Options{
 		Store: c.store, Dir: c.dir, Log: c.log,
 		Connector: cloudstore.Connector{ID: c.cfg.ConnectorID, Version: version, Capacity: c.cfg.Capacity},
-		Load:      aliveBy(c.watcher, func() cloudstore.Load { return c.manager.Load() }),
+		Load: aliveBy(c.watcher, func() cloudstore.Load {
+			load := c.manager.Load()
+			c.monitor.pulse.Beat(heartbeatPatience)
+			return load
+		}),
 	}
 	return retry(ctx, c.log, c.watcher, "waiting for this connector's place", func(ctx context.Context) (err error) {
+		c.monitor.pulse.Beat(startPatience)
 		c.lease, err = ownership.Register(ctx, opt)
 		return err
 	})
@@ -222,6 +242,7 @@ func (c *connector) stop(cause error) error {
 	defer cancel()
 	started := time.Now()
 	c.watcher.stopping()
+	c.monitor.stopping.Store(true)
 	var err error
 	if errors.Is(cause, ownership.ErrLost) {
 		err = c.manager.Abandon()
@@ -243,7 +264,7 @@ func newLogger(cfg Config, w io.Writer) (*slog.Logger, error) {
 	}
 	opt := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt)), nil
+		return slog.New(logctx.Handler(slog.NewJSONHandler(w, opt))), nil
 	}
-	return slog.New(slog.NewTextHandler(w, opt)), nil
+	return slog.New(logctx.Handler(slog.NewTextHandler(w, opt))), nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -42,9 +43,9 @@ var bootstraps = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, r := range api.Routes() {
+	for _, name := range names() {
 		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w",
-			"-o", filepath.Join(dir, r.Name, "bootstrap"), "cloudsession/functions/"+r.Name)
+			"-o", filepath.Join(dir, name, "bootstrap"), "cloudsession/functions/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", errors.Join(err, errors.New(string(out)))
@@ -52,6 +53,18 @@ var bootstraps = sync.OnceValues(func() (string, error) {
 	}
 	return dir, nil
 })
+
+// watcher is the one function without a route, and its event's name is watch.
+const watcher = "watch-connectors"
+
+// names are those of all functions.
+func names() []string {
+	all := []string{watcher}
+	for _, r := range api.Routes() {
+		all = append(all, r.Name)
+	}
+	return all
+}
 
 func bootstrap(t *testing.T, name string) string {
 	t.Helper()
@@ -67,17 +80,23 @@ func environment(c cloudstore.Config) []string {
 	return []string{
 		"TIDB_HOST=" + c.Host, "TIDB_PORT=" + strconv.Itoa(c.Port), "TIDB_USER=" + c.User, "TIDB_PASSWORD=" + c.Password,
 		"TIDB_DATABASE=" + c.Database, "TIDB_TLS=" + string(c.TLS), "JWT_SECRET=" + jwtSecret,
-		"AWS_ENDPOINT_URL_SQS=http://127.0.0.1:1", "COMMAND_WAIT=1s",
+		"AWS_ENDPOINT_URL_SQS=http://127.0.0.1:1", "COMMAND_WAIT=1s", "DEPLOYMENT=prod",
 	}
 }
 
 func hostOf(t *testing.T, env []string) *lambdaemu.Host {
 	t.Helper()
+	return hostTo(t, env, nil)
+}
+
+// hostTo is hostOf with the functions' log, which is whole once the host is closed.
+func hostTo(t *testing.T, env []string, log io.Writer) *lambdaemu.Host {
+	t.Helper()
 	var all []lambdaemu.Function
-	for _, r := range api.Routes() {
-		all = append(all, lambdaemu.Function{Name: r.Name, Binary: bootstrap(t, r.Name), Env: env})
+	for _, name := range names() {
+		all = append(all, lambdaemu.Function{Name: name, Binary: bootstrap(t, name), Env: env})
 	}
-	host, err := lambdaemu.New(lambdaemu.Options{Functions: all, Timeout: slowestRun})
+	host, err := lambdaemu.New(lambdaemu.Options{Functions: all, Timeout: slowestRun, Out: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +218,7 @@ func TestEvents(t *testing.T) {
 	for _, f := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(f), ".json"))
 	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "watch" }) // TestWatch runs it
 	slices.Sort(names)
 	if want := slices.Sorted(maps.Keys(answers)); !slices.Equal(names, want) {
 		t.Fatalf("events %s\nanswers %s", names, want)
@@ -295,32 +315,37 @@ func TestDatabaseDown(t *testing.T) {
 
 // TestBinaries: small enough, and all mistakes in the configuration at once.
 func TestBinaries(t *testing.T) {
-	for _, r := range api.Routes() {
-		file := bootstrap(t, r.Name)
+	for _, name := range names() {
+		file := bootstrap(t, name)
 		info, err := os.Stat(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if info.Size() > largest {
-			t.Errorf("%s has %d bytes", r.Name, info.Size())
+			t.Errorf("%s has %d bytes", name, info.Size())
 		}
 		cmd := exec.CommandContext(t.Context(), file)
 		cmd.Env = []string{"TIDB_PORT=none", "JWT_SECRET=short-secret"}
 		out, err := cmd.CombinedOutput()
 		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
-			t.Errorf("%s without configuration: %v", r.Name, err)
+			t.Errorf("%s without configuration: %v", name, err)
 		}
-		want := []string{"TIDB_HOST", "TIDB_USER", "TIDB_DATABASE", "Port", "shorter than 32 bytes"}
-		if r.Name == "sync-session" || r.Name == "restore-session" {
-			want = append(want, "AWS_REGION")
+		want := []string{"TIDB_HOST", "TIDB_USER", "TIDB_DATABASE", "Port"}
+		switch name {
+		case watcher:
+			want = append(want, "DEPLOYMENT")
+		case "sync-session", "restore-session":
+			want = append(want, "AWS_REGION", "shorter than 32 bytes")
+		default:
+			want = append(want, "shorter than 32 bytes")
 		}
 		for _, w := range want {
 			if !strings.Contains(string(out), w) {
-				t.Errorf("%s does not name %s:\n%s", r.Name, w, out)
+				t.Errorf("%s does not name %s:\n%s", name, w, out)
 			}
 		}
 		if strings.Contains(string(out), "short-secret") {
-			t.Errorf("%s quotes a secret", r.Name)
+			t.Errorf("%s quotes a secret", name)
 		}
 	}
 }

@@ -92,4 +92,5 @@ func TestGrants(t *testing.T) {
 			t.Errorf("%s: %d %s", step.event, res.StatusCode, res.Body)
 		}
 	}
+	look(t, readers)
 }

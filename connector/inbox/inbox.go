@@ -55,6 +55,7 @@ type Inbox struct {
 	mu        sync.Mutex
 	watchers  map[chan struct{}]struct{}
 	awaited   map[identity]*awaited
+	open      map[string]struct{} // ids of sends whose outcome isn't known
 	lastPrune time.Time
 }
 
@@ -69,7 +70,7 @@ func New(db *sql.DB, o Options) *Inbox {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited)}
+	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]struct{})}
 }
 
 const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at, origin`

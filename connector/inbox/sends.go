@@ -62,6 +62,9 @@ func (in *Inbox) Reserve(ctx context.Context, key, id, to, text string) (s Send,
 	if string(stored) != string(digest[:]) {
 		return Send{}, false, fmt.Errorf("record send: %w", ErrKeyReused)
 	}
+	if s.State == SendPending {
+		in.opened(s.ID)
+	}
 	return s, n == 1, nil
 }
 
@@ -100,19 +103,44 @@ func (in *Inbox) Attempt(ctx context.Context, id string) error {
 
 // MarkSent records the service's acknowledgement and forgets the text.
 func (in *Inbox) MarkSent(ctx context.Context, id string, at time.Time) error {
-	return in.update(ctx, `UPDATE inbox_sends SET state = ?, sent_at = ?, text = '', error = '' WHERE id = ?`,
+	return in.settle(ctx, id, `UPDATE inbox_sends SET state = ?, sent_at = ?, text = '', error = '' WHERE id = ?`,
 		string(SendDone), at.UnixMilli(), id)
 }
 
 // MarkFailed records that the message won't be sent, and why, and forgets the text. reason must not hold the text.
 func (in *Inbox) MarkFailed(ctx context.Context, id, reason string) error {
-	return in.update(ctx, `UPDATE inbox_sends SET state = ?, error = ?, text = '' WHERE id = ? AND state = ?`,
+	return in.settle(ctx, id, `UPDATE inbox_sends SET state = ?, error = ?, text = '' WHERE id = ? AND state = ?`,
 		string(SendFailed), reason, id, string(SendPending))
 }
 
 // Release forgets a send that was never attempted, so that its key may be used again.
 func (in *Inbox) Release(ctx context.Context, id string) error {
-	return in.update(ctx, `DELETE FROM inbox_sends WHERE id = ? AND attempts = 0 AND state = ?`, id, string(SendPending))
+	return in.settle(ctx, id, `DELETE FROM inbox_sends WHERE id = ? AND attempts = 0 AND state = ?`, id, string(SendPending))
+}
+
+// settle is update for the end of a send.
+func (in *Inbox) settle(ctx context.Context, id, stmt string, args ...any) error {
+	if err := in.update(ctx, stmt, args...); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.open, id)
+	return nil
+}
+
+func (in *Inbox) opened(id string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.open[id] = struct{}{}
+}
+
+// OpenSends counts the sends whose outcome isn't known, without asking the file: those of earlier processes are among
+// them once Unfinished was called.
+func (in *Inbox) OpenSends() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.open)
 }
 
 func (in *Inbox) update(ctx context.Context, stmt string, args ...any) error {
@@ -147,6 +175,9 @@ func (in *Inbox) Unfinished(ctx context.Context) ([]Send, error) {
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read sends: %w", err)
+	}
+	for _, s := range list {
+		in.opened(s.ID)
 	}
 	return list, nil
 }

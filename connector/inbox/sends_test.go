@@ -45,18 +45,31 @@ func TestSends(t *testing.T) {
 	if diff := cmp.Diff([]string{"ID1", "ID4"}, unfinished()); diff != "" {
 		t.Errorf("unfinished:\n%s", diff)
 	}
+	open := func(want int) {
+		t.Helper()
+		if n := in.OpenSends(); n != want {
+			t.Errorf("%d open sends, want %d", n, want)
+		}
+	}
+	open(2)
+	again := New(in.db, Options{})
+	if _, err := again.Unfinished(ctx); err != nil || again.OpenSends() != 2 {
+		t.Errorf("another process knows of %d open sends (%v), want 2", again.OpenSends(), err)
+	}
 	if err := in.Release(ctx, "ID1"); err == nil {
 		t.Error("released although it was attempted")
 	}
 	if err := in.MarkSent(ctx, "ID1", start); err != nil {
 		t.Fatal(err)
 	}
+	open(1)
 	if err := in.MarkFailed(ctx, "ID1", "late"); err == nil {
 		t.Error("failed after it was sent")
 	}
 	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
 		t.Fatal(err)
 	}
+	open(0)
 	if left := unfinished(); len(left) != 0 {
 		t.Errorf("unfinished: %v", left)
 	}

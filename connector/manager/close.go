@@ -46,7 +46,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	stopErr := o.wa.Stop(ctx)
 	o.stopDelivery()
 	if errors.Is(o.wa.Err(), whatsapp.ErrReplaced) {
-		m.replaced(s, o) // a clone has moved the ratchets: this state must not be sealed as the newest
+		m.replaced(ctx, s, o) // a clone has moved the ratchets: this state must not be sealed as the newest
 		return nil
 	}
 	if e, over := endingOf(o); over {
@@ -72,16 +72,16 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if err := m.letGo(ctx, s, o, r); err != nil {
 		return errors.Join(err, o.shutReplication())
 	}
-	s.log.Info("session closed, log sealed", "epoch", o.taken.Epoch)
+	s.log.InfoContext(ctx, "session closed, log sealed", "epoch", o.taken.Epoch)
 	if r.forGood {
 		if err := m.leaveMessages(ctx, s, o); err != nil {
-			s.log.Error("undelivered messages not kept for delivery", "error", err)
+			s.log.ErrorContext(ctx, "undelivered messages not kept for delivery", "error", err)
 		}
 	}
 	// The session is whole in the cloud, and somebody may be waiting for it: what
 	// becomes of this copy of it matters no more.
 	if err := o.shutReplication(); err != nil {
-		s.log.Warn("session file not closed cleanly", "error", err)
+		s.log.WarnContext(ctx, "session file not closed cleanly", "error", err)
 	}
 	return nil
 }
@@ -118,13 +118,16 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	if err != nil {
 		return fmt.Errorf("read owner of session: %w", err)
 	}
-	what, reason := m.standing(owner, o)
+	what, why := m.standing(owner, o)
 	if what == standDeleted || what == standRetaken {
-		s.log.Info("session closed; it is not in the cloud")
+		s.log.InfoContext(ctx, "session closed; it is not in the cloud")
 		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
 	}
-	s.log.Warn("session lost: its file is set aside", "reason", reason, "epoch", o.taken.Epoch)
-	s.setState(StateLost, reason)
+	if what == standOurs {
+		why = foreignRows
+	}
+	s.log.WarnContext(ctx, "session lost: its file is set aside", "reason", why.text, "epoch", o.taken.Epoch)
+	m.noteLoss(s, why)
 	return s.files.setAside()
 }
 
@@ -165,26 +168,31 @@ func (m *Manager) dropPairing(ctx context.Context, s *session, o *opened) error 
 
 // closeTainted closes a session, marks its file and leaves it where it is: the
 // next start must drop its Signal state, and may keep the rest.
-func (m *Manager) closeTainted(s *session, o *opened, why string) {
+func (m *Manager) closeTainted(ctx context.Context, s *session, o *opened, why string) {
 	s.setCurrent(nil)
-	s.log.Warn("session closed; its file is marked", "reason", why, "epoch", o.taken.Epoch)
+	s.log.WarnContext(ctx, "session closed; its file is marked", "reason", why, "epoch", o.taken.Epoch)
 	if err := errors.Join(o.abort(), s.files.taint(), o.shut()); err != nil {
-		s.log.Error("close session", "error", err)
+		s.log.ErrorContext(ctx, "close session", "error", err)
 	}
 }
 
 // loseLocked closes a session whose Signal state must not be used again, the
 // socket first, and says why.
-func (m *Manager) loseLocked(s *session, why string) {
+func (m *Manager) loseLocked(ctx context.Context, s *session, why loss) {
 	o := s.current()
 	if o == nil {
 		return
 	}
 	s.setCurrent(nil)
 	err := o.abort()
-	s.log.Warn("session lost: closed here and its file set aside", "reason", why, "epoch", o.taken.Epoch)
+	s.log.WarnContext(ctx, "session lost: closed here and its file set aside", "reason", why.text, "epoch", o.taken.Epoch)
 	if err := errors.Join(err, o.shut(), s.files.setAside()); err != nil {
-		s.log.Error("close lost session", "error", err)
+		s.log.ErrorContext(ctx, "close lost session", "error", err)
 	}
-	s.setState(StateLost, why)
+	m.noteLoss(s, why)
+}
+
+func (m *Manager) noteLoss(s *session, why loss) {
+	s.setState(StateLost, why.text)
+	m.opt.Observer.Lost(why.kind)
 }

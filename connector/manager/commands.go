@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"cloudsession/connector/logctx"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/command"
 )
@@ -93,29 +95,44 @@ func (m *Manager) runCommand(id string) {
 			c, claimed, err = m.awaitHandover(c)
 		}
 		if err != nil && !errors.Is(err, cloudstore.ErrNotFound) {
-			m.logUnlessEnding(m.life, "claim command", err)
+			m.logUnlessEnding(onBehalf(m.life, c), "claim command", err)
 		}
 		if !claimed {
 			return
 		}
-		log := m.log.With("session", c.SessionID, "command", c.ID, "kind", c.Kind, "request", c.RequestID)
+		log := m.log.With("session", c.SessionID, "kind", c.Kind)
 		// A duration, since the deadline itself stands on another machine's clock.
-		ctx, cancel := context.WithTimeout(m.life, c.Deadline.Sub(c.CreatedAt))
+		ctx, cancel := context.WithTimeout(onBehalf(m.life, c), c.Deadline.Sub(c.CreatedAt))
 		defer cancel()
 		started := time.Now()
 		err = m.execute(ctx, c)
+		took := time.Since(started)
 		if errors.Is(err, errHandedOn) {
-			log.Info("command handed on", "took", time.Since(started).Round(time.Millisecond))
+			m.opt.Observer.Command(c.Kind, CodeHandedOn, took)
+			log.InfoContext(ctx, "command handed on", "took", took.Round(time.Millisecond))
 			return
 		}
 		code, text := outcomeOf(err)
+		m.opt.Observer.Command(c.Kind, code, took)
 		if err != nil {
-			log.Warn("command failed", "code", code, "error", err)
+			log.WarnContext(ctx, "command failed", "code", code, "error", err)
 		} else {
-			log.Info("command done", "took", time.Since(started).Round(time.Millisecond))
+			log.InfoContext(ctx, "command done", "took", took.Round(time.Millisecond))
 		}
 		m.finishCommand(c, err == nil, code, text)
 	})
+}
+
+// onBehalf returns ctx for work on a command: what is logged with it names the
+// command, and the request that asked for it.
+func onBehalf(ctx context.Context, c cloudstore.Command) context.Context {
+	if c.RequestID != "" {
+		ctx = logctx.With(ctx, slog.String("request_id", c.RequestID))
+	}
+	if c.ID != "" {
+		ctx = logctx.With(ctx, slog.String("command", c.ID))
+	}
+	return ctx
 }
 
 func (m *Manager) claim(id string) (c cloudstore.Command, claimed bool, err error) {
@@ -126,13 +143,13 @@ func (m *Manager) claim(id string) (c cloudstore.Command, claimed bool, err erro
 // would only expire.
 func (m *Manager) finishCommand(c cloudstore.Command, done bool, code, text string) {
 	for attempt := range 5 {
-		ctx, cancel := context.WithTimeout(context.Background(), stateTime)
+		ctx, cancel := context.WithTimeout(onBehalf(context.Background(), c), stateTime)
 		err := m.opt.Store.FinishCommand(ctx, c.ID, m.opt.Lease.Incarnation(), done, code, text, nil)
 		cancel()
 		if err == nil || errors.Is(err, cloudstore.ErrFenced) {
 			return
 		}
-		m.log.Warn("outcome of command not written", "command", c.ID, "error", err)
+		m.log.WarnContext(ctx, "outcome of command not written", "error", err)
 		select {
 		case <-m.life.Done():
 			return

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
 )
@@ -40,7 +41,7 @@ func (m *Manager) finish(s *session, o *opened, state whatsapp.State, detail str
 	}
 	o = cur // a new backup after a DELETE keeps the socket but not the epoch
 	if state == whatsapp.StateReplaced {
-		m.replaced(s, o)
+		m.replaced(m.hard, s, o)
 		return
 	}
 	level := slog.LevelWarn
@@ -87,10 +88,11 @@ func (m *Manager) noteEnding(ctx context.Context, s *session, e ending) {
 	if !e.until.IsZero() {
 		s.rest(e.until)
 	}
+	m.opt.Observer.Ended(e.state)
 	s.setState(whatsapp.State(e.state), e.detail)
 	s.setEnding(&e)
 	if err := m.reportEnding(ctx, s, &e); err != nil {
-		s.log.Warn("end of session not written yet", "error", err)
+		s.log.WarnContext(ctx, "end of session not written yet", "error", err)
 	}
 }
 
@@ -130,19 +132,20 @@ func (m *Manager) reportEnding(ctx context.Context, s *session, e *ending) error
 // replaced: a clone of this device logged in and moved its ratchets (O8), so the
 // file's Signal state is of no use any more. If the session is this connector's all the same, it
 // is taken again, safely, after a pause that grows.
-func (m *Manager) replaced(s *session, o *opened) {
+func (m *Manager) replaced(ctx context.Context, s *session, o *opened) {
 	const clone = "another client connected with the same keys"
+	m.opt.Observer.Replaced()
 	if !m.opt.Lease.Valid() {
-		m.loseLocked(s, clone+", and this connector's lease has run out")
+		m.loseLocked(ctx, s, loss{LossReplaced, clone + ", and this connector's lease has run out"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
 	defer cancel()
 	// With a valid lease nobody takes a session from a connector, but marking the
 	// database as restored does.
 	if owner, err := m.opt.Store.Owner(ctx, s.id); err == nil {
-		if what, reason := m.standing(owner, o); what == standLost {
-			m.loseLocked(s, reason)
+		if what, why := m.standing(owner, o); what == standLost {
+			m.loseLocked(ctx, s, why)
 			return
 		}
 	}
@@ -151,7 +154,7 @@ func (m *Manager) replaced(s *session, o *opened) {
 		state, wanted = StateContested, cloudstore.WantedClosed
 		detail = clone + " again and again: stop it, then restore the session"
 	}
-	m.closeTainted(s, o, clone) // what is not pushed yet is in the file alone
+	m.closeTainted(ctx, s, o, clone) // what is not pushed yet is in the file alone
 	s.setState(state, detail)
 	m.settleReplaced(ctx, s, o, state, detail, wanted)
 }
@@ -175,7 +178,7 @@ func (m *Manager) settleReplaced(ctx context.Context, s *session, o *opened, sta
 	}
 	if err != nil {
 		// It stays ours: the next sweep takes it again, or compare releases it.
-		s.log.Warn("session not released", "error", err)
+		s.log.WarnContext(ctx, "session not released", "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -19,8 +20,8 @@ const StateFailed whatsapp.State = "failed"
 // giveBack frees a session whose opening failed before any socket (O7). A term
 // that would have gone on exactly did nothing, so it is sealed at once: the next
 // start must not be less exact because of it.
-func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Taken, cause error) {
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
 	defer cancel()
 	_, detail := outcomeOf(cause)
 	s.setState(StateFailed, detail)
@@ -40,7 +41,7 @@ func (m *Manager) giveBack(s *session, taken cloudstore.Taken, cause error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		// It stays ours under this incarnation; the next sweep takes it again.
-		s.log.Warn("session not released", "error", err)
+		s.log.WarnContext(ctx, "session not released", "error", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -84,17 +85,18 @@ func (m *Manager) handOver(ctx context.Context, c cloudstore.Command, name strin
 		return err
 	}
 	m.announce(ctx, to, c)
-	return m.closeFor(s, c, name)
+	return m.closeFor(ctx, s, c, name)
 }
 
 // closeFor is the part of a handover that must not be cut short.
-func (m *Manager) closeFor(s *session, c cloudstore.Command, name string) error {
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+func (m *Manager) closeFor(ctx context.Context, s *session, c cloudstore.Command, name string) error {
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
 	defer cancel()
 	handed := false
 	err := m.closeLocked(ctx, s, release{reserveFor: name, wanted: cloudstore.WantedOpen, command: &c, handed: &handed})
 	if handed {
-		s.log.Info("session handed over", "to", name, "command", c.ID)
+		m.opt.Observer.HandedOver()
+		s.log.InfoContext(ctx, "session handed over", "to", name)
 		return errHandedOn
 	}
 	if err != nil {
@@ -191,7 +193,7 @@ func (m *Manager) comesHere(c cloudstore.Command) bool {
 // awaitHandover prepares for a session that another connector is closing for
 // this one, waits until it has, and claims the command.
 func (m *Manager) awaitHandover(c cloudstore.Command) (cloudstore.Command, bool, error) {
-	ctx, cancel := context.WithTimeout(m.life, handoverPatience)
+	ctx, cancel := context.WithTimeout(onBehalf(m.life, c), handoverPatience)
 	defer cancel()
 	if _, err := m.deriveKeys(ctx, c.SessionID); err != nil {
 		m.logUnlessEnding(ctx, "derive keys ahead", err)
@@ -247,7 +249,7 @@ func (m *Manager) reload(ctx context.Context, s *session) error {
 	leave := m.keep()
 	defer leave()
 	if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
-		s.log.Warn("session not closed exactly before the reload", "error", err)
+		s.log.WarnContext(ctx, "session not closed exactly before the reload", "error", err)
 	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "restore", byCommand: true}); err != nil {
 		return err

@@ -20,7 +20,7 @@ func (m *Manager) noteDamage(ctx context.Context, s *session, owner cloudstore.O
 		return
 	}
 	if err := m.opt.Store.SetState(ctx, s.id, owner.Epoch, string(StateFailed), detail); err != nil {
-		s.log.Warn("state not written", "error", err)
+		s.log.WarnContext(ctx, "state not written", "error", err)
 	}
 }
 

@@ -4,6 +4,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,7 +54,9 @@ type Options struct {
 	Endpoint   whatsapp.Endpoint   // zero: the real service
 	DeviceName string              // shown in the phone's list of linked devices
 	Webhook    *webhook.Dispatcher // delivers messages to the application; nil for none
+	Traffic    whatsapp.Observer   // is told what passes through the sessions; nil: nobody
 	Log        *slog.Logger
+	Observer   Observer // nil: nobody
 }
 
 // Manager holds the sessions of one connector process.
@@ -65,6 +68,7 @@ type Manager struct {
 	sessions map[string]*session
 	said     map[string]time.Time // when a failure was last logged
 	closing  bool
+	over     bool // what was held was listed for the last time: nothing is admitted any more
 	tasks    sync.WaitGroup
 	life     context.Context // ends when Close begins: nothing new is started
 	end      context.CancelFunc
@@ -81,6 +85,7 @@ type Manager struct {
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
+	opt.Observer = cmp.Or[Observer](opt.Observer, nobody{})
 	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
@@ -172,7 +177,7 @@ func (m *Manager) logUnlessEnding(ctx context.Context, msg string, err error) {
 	}
 	m.mu.Unlock()
 	if again {
-		m.log.Warn(msg, "error", err)
+		m.log.WarnContext(ctx, msg, "error", err)
 	}
 }
 
@@ -252,10 +257,34 @@ func (m *Manager) entry(id string) (*session, error) {
 	return m.entryLocked(id), nil
 }
 
+// admit makes o the session's current state, unless the sessions to be closed at
+// the end were counted already: nobody would close this one.
+func (m *Manager) admit(s *session, o *opened) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return false
+	}
+	s.setCurrent(o)
+	return true
+}
+
+// heldAtEnd returns the sessions that are open here, and admits no other.
+func (m *Manager) heldAtEnd() []*session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.over = true
+	return m.heldLocked()
+}
+
 // held returns the sessions that are open here.
 func (m *Manager) held() []*session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.heldLocked()
+}
+
+func (m *Manager) heldLocked() []*session {
 	var out []*session
 	for _, s := range m.sessions {
 		if s.epochNow() != 0 {

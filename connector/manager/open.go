@@ -11,6 +11,7 @@ import (
 
 	"cloudsession/connector/baileys"
 	"cloudsession/connector/capture"
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
@@ -90,28 +91,35 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	m.deliver(s, o)
-	s.setCurrent(o)
+	if !m.admit(s, o) {
+		err := errors.Join(ErrClosing, o.shut())
+		m.giveBack(ctx, s, o.taken, err)
+		return err
+	}
 	o.rep.Changed() // what was written before the line above woke nobody
 	m.watch(s, o)
 	if !o.fresh.Load() {
-		m.connect(s, o)
+		m.connect(ctx, s, o)
 	}
 	return nil
 }
 
 // connect starts the session's socket. whatsapp goes on trying by itself when
-// the service can't be reached; how that goes is told by its states.
-func (m *Manager) connect(s *session, o *opened) {
+// the service can't be reached; how that goes is told by its states. ctx says
+// on whose behalf; it may end before.
+func (m *Manager) connect(ctx context.Context, s *session, o *opened) {
+	ctx = logctx.Onto(m.life, ctx)
 	m.later(func() {
-		err := o.wa.Connect(m.life, o.safe)
+		err := o.wa.Connect(ctx, o.safe)
 		if err != nil && m.life.Err() == nil && !errors.Is(err, whatsapp.ErrStopped) {
-			s.log.Warn("session not connected", "error", err)
+			s.log.WarnContext(ctx, "session not connected", "error", err)
 		}
 	})
 }
 
 // acquire takes the session and makes its file ready, without a socket.
 func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *opened, err error) {
+	began := time.Now()
 	if err := s.files.create(); err != nil {
 		return nil, err
 	}
@@ -125,11 +133,15 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	if err != nil {
 		return nil, err
 	}
-	s.log.Info("session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
+	m.opt.Observer.Taken(taken.Start)
+	s.log.InfoContext(ctx, "session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
 	if err != nil {
-		m.giveBack(s, taken, err)
+		m.giveBack(ctx, s, taken, err)
 		return nil, err
+	}
+	if o.fromCloud {
+		m.opt.Observer.Loaded(taken.Start, time.Since(began))
 	}
 	return o, nil
 }
@@ -166,7 +178,7 @@ func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
 	p := &prior{}
 	var err error
 	if p.high, err = ownership.LoadHighWater(s.files.highWaterPath()); errors.Is(err, ownership.ErrDamagedMark) {
-		s.log.Warn("the start will be safe", "error", err)
+		s.log.WarnContext(ctx, "the start will be safe", "error", err)
 		p.high = ownership.Unknown
 	} else if err != nil {
 		return nil, err
@@ -176,7 +188,7 @@ func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
 	}
 	path, ok, err := s.files.adopted()
 	if errors.Is(err, errDamaged) {
-		s.log.Warn("local session file set aside", "error", err)
+		s.log.WarnContext(ctx, "local session file set aside", "error", err)
 		return p, s.files.setAside()
 	}
 	if err != nil || !ok {
@@ -186,7 +198,7 @@ func (m *Manager) readPrior(ctx context.Context, s *session) (*prior, error) {
 	if errors.Is(err, capture.ErrCorrupt) || errors.Is(err, errNoDevice) {
 		// Only what is known to be of no use: a read that failed for another
 		// reason says nothing about the file, which may be the newest state.
-		s.log.Warn("local session file set aside", "error", err)
+		s.log.WarnContext(ctx, "local session file set aside", "error", err)
 		err = errors.Join(p.close(), s.files.setAside())
 		p.file, p.state = nil, capture.State{}
 		return p, err
@@ -272,7 +284,7 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 		return taken, fmt.Errorf("take session: %w", err)
 	}
 	if replicate.Behind(taken.Parent, replicate.HighWater(p.high)) {
-		s.log.Error("this machine has seen more of the session's log than the database holds; the session starts safely. " +
+		s.log.ErrorContext(ctx, "this machine has seen more of the session's log than the database holds; the session starts safely. "+
 			"Was the database restored from a backup? Then run: connector database-restored")
 	}
 	mark := ownership.HighWater{Epoch: taken.Epoch}
@@ -317,8 +329,8 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if !own && taken.Start != replicate.StartNew {
-		s.log.Info(fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
+	if o.fromCloud = !own && taken.Start != replicate.StartNew; o.fromCloud {
+		s.log.InfoContext(ctx, fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil
 }
@@ -366,6 +378,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
+		Observer:   m.opt.Traffic,
 	})
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)

@@ -74,7 +74,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 	s.setCurrent(next)
 	rep.Changed()
 	m.watch(s, next)
-	s.log.Info("session is backed up again", "epoch", taken.Epoch)
+	s.log.InfoContext(ctx, "session is backed up again", "epoch", taken.Epoch)
 	return next, nil
 }
 

@@ -48,6 +48,12 @@ var outcomes = []struct {
 	{envelope.ErrTampered, "damaged", "the credentials in the cloud were changed"},
 }
 
+// Codes of failures that are none of outcomes.
+const (
+	codeUnavailable = "unavailable"
+	codeFailed      = "failed"
+)
+
 // outcomeOf gives an error the code and the text that go into the command's row.
 func outcomeOf(err error) (code, text string) {
 	if err == nil {
@@ -59,7 +65,7 @@ func outcomeOf(err error) (code, text string) {
 		}
 	}
 	if cloudstore.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
-		return "unavailable", "the database could not be reached in time"
+		return codeUnavailable, "the database could not be reached in time"
 	}
-	return "failed", "the connector's log says why"
+	return codeFailed, "the connector's log says why"
 }

@@ -69,5 +69,5 @@ func (m *Manager) free() int { return max(0, m.opt.Capacity-m.taken()) }
 
 // Load reports how busy this connector is, for its row in TiDB.
 func (m *Manager) Load() cloudstore.Load {
-	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.taken(), Draining: m.draining.Load()}
+	return cloudstore.Load{Capacity: m.opt.Capacity, Sessions: m.taken(), Draining: m.draining.Load(), SyncLag: m.SyncLag()}
 }

@@ -89,9 +89,11 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 		o = cur // a new backup after a DELETE keeps the socket but not the epoch
 	}
 	if o.withoutCopy() != "" {
+		m.opt.Observer.Acknowledged(ByChoice, 0)
 		return nil
 	}
-	return o.protection.wait(ctx, o.rep, func(cause error) {
+	began := time.Now()
+	err := o.protection.wait(ctx, o.rep, func(cause error) {
 		s.log.Warn("session is unprotected: TiDB does not answer in time, messages are acknowledged once they are on this disk", "error", cause)
 		m.later(func() {
 			if o.protection.regain(m.life, o.rep) == nil {
@@ -99,6 +101,14 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 			}
 		})
 	})
+	if err == nil {
+		by := ByCloud
+		if o.protection.unprotected.Load() {
+			by = ByDisk
+		}
+		m.opt.Observer.Acknowledged(by, time.Since(began))
+	}
+	return err
 }
 
 // fenced tells whether the log refuses this term and nobody has found yet that only the copy was deleted: no socket is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/rekey"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -58,9 +59,13 @@ func (m *Manager) rekeyUnheld(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.setCurrent(o)
+	if !m.admit(s, o) {
+		err := errors.Join(ErrClosing, o.shut())
+		m.giveBack(ctx, s, o.taken, err)
+		return err
+	}
 	err = o.rep.Rebase(ctx, true)
-	closing, cancel := context.WithTimeout(m.hard, stopTime)
+	closing, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
 	defer cancel()
 	err = errors.Join(err, m.closeLocked(closing, s, release{reserveFor: owner.ReservedFor, wanted: owner.Wanted}))
 	// It has not run: its state is what it was.

@@ -45,6 +45,8 @@ type opened struct {
 	fresh atomic.Bool   // made by a pairing that has not succeeded yet
 	gone  chan struct{} // closed when this is no longer the session's current state
 
+	fromCloud bool // its file was built from the log
+
 	protection protection // when incoming messages may be acknowledged (A1)
 	delivery   *delivery  // of its messages to the application; nil without a webhook
 }

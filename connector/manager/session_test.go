@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/sessionlog"
 )
 
@@ -63,5 +65,25 @@ func TestOutcomes(t *testing.T) {
 		if c.err != nil && text == c.err.Error() {
 			t.Errorf("%v: the row would hold the error itself", c.err)
 		}
+	}
+}
+
+// A session whose opening ends while the connector stops is either among those
+// that are closed at the end, or not admitted: nobody would close its file.
+func TestNothingIsAdmittedAfterTheEnd(t *testing.T) {
+	m := New(Options{DataDir: t.TempDir(), Capacity: 2, Log: slog.New(slog.DiscardHandler)})
+	early, err1 := m.entry("early")
+	late, err2 := m.entry("late")
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if !m.admit(early, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) {
+		t.Fatal("a running connector admits nothing")
+	}
+	if held := m.heldAtEnd(); len(held) != 1 || held[0] != early {
+		t.Errorf("%d sessions are to be closed at the end, want the early one", len(held))
+	}
+	if m.admit(late, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) || late.current() != nil {
+		t.Error("a session was admitted that nobody closes")
 	}
 }

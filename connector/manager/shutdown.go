@@ -46,7 +46,7 @@ func (m *Manager) closeAll(ctx context.Context) error {
 	defer stop()
 	m.tasks.Wait()
 	var g errgroup.Group
-	for _, s := range m.held() {
+	for _, s := range m.heldAtEnd() {
 		g.Go(func() error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (m *Manager) Abandon() error {
 	m.stopNew()
 	m.endHard()
 	var g errgroup.Group
-	for _, s := range m.held() {
+	for _, s := range m.heldAtEnd() {
 		o := s.current()
 		if o == nil {
 			continue

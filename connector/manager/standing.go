@@ -19,24 +19,33 @@ const (
 	standLost
 )
 
-// standing reads an owner row; reason says how the session was lost.
-func (m *Manager) standing(owner cloudstore.Owner, o *opened) (what stand, reason string) {
+// loss says how a session was lost, for counting and in words.
+type loss struct {
+	kind Loss
+	text string
+}
+
+// foreignRows is the loss of a session whose owner row says that it is ours.
+var foreignRows = loss{LossLog, "its log in the cloud holds rows that this connector did not write"}
+
+// standing reads an owner row; why says how the session was lost.
+func (m *Manager) standing(owner cloudstore.Owner, o *opened) (what stand, why loss) {
 	mine := owner.ConnectorID == m.opt.Lease.ConnectorID()
 	switch {
 	case mine && owner.Epoch == o.taken.Epoch && owner.Backup == cloudstore.BackupOff:
-		return standDeleted, ""
+		return standDeleted, loss{}
 	case mine && owner.Epoch == o.taken.Epoch:
-		return standOurs, ""
+		return standOurs, loss{}
 	case mine && owner.Epoch > o.taken.Epoch:
-		return standRetaken, ""
+		return standRetaken, loss{}
 	case owner.Epoch < o.taken.Epoch:
-		return standLost, "the database is older than this session's term: was it restored from a backup? Then run: connector database-restored"
+		return standLost, loss{LossDatabase, "the database is older than this session's term: was it restored from a backup? Then run: connector database-restored"}
 	case owner.ConnectorID == "" && owner.Epoch == o.taken.Epoch:
-		return standLost, "its owner row was released"
+		return standLost, loss{LossReleased, "its owner row was released"}
 	case owner.ConnectorID == "":
-		return standLost, "it was taken and released meanwhile, or the database was restored from a backup"
+		return standLost, loss{LossReleased, "it was taken and released meanwhile, or the database was restored from a backup"}
 	default:
-		return standLost, fmt.Sprintf("connector %s took it", owner.ConnectorID)
+		return standLost, loss{LossTaken, fmt.Sprintf("connector %s took it", owner.ConnectorID)}
 	}
 }
 
@@ -79,7 +88,7 @@ func (m *Manager) confirmLoss(s *session, o *opened) {
 		m.logUnlessEnding(m.life, "read owner of session", err)
 		return
 	}
-	what, reason := m.standing(owner, o)
+	what, why := m.standing(owner, o)
 	if what != standLost {
 		return
 	}
@@ -90,7 +99,7 @@ func (m *Manager) confirmLoss(s *session, o *opened) {
 			return // it was the read that was out of date, or the next heartbeat asks again
 		}
 	}
-	m.loseIf(s, o, reason)
+	m.loseIf(s, o, why)
 }
 
 // fenced finds out why the log refused a push: the copy was deleted (O10: the
@@ -114,21 +123,21 @@ func (m *Manager) fenced(s *session, o *opened) {
 }
 
 func (m *Manager) afterFence(s *session, o *opened, owner cloudstore.Owner) {
-	switch what, reason := m.standing(owner, o); what {
+	switch what, why := m.standing(owner, o); what {
 	case standDeleted, standRetaken: // a new copy is being made, or was about to be
 		o.local.Store(true)
 		s.log.Info("cloud copy was deleted: the session goes on locally, a sync makes a new copy")
 	case standLost:
-		m.loseIf(s, o, reason)
+		m.loseIf(s, o, why)
 	default:
-		m.loseIf(s, o, "its log in the cloud holds rows that this connector did not write")
+		m.loseIf(s, o, foreignRows)
 	}
 }
 
 // loseIf closes a session that is not this connector's any more, if it still is
 // the one that o stands for: nothing is sent, acknowledged or pushed from now on,
 // and the file is set aside, its Signal state never to be used again.
-func (m *Manager) loseIf(s *session, o *opened, why string) {
+func (m *Manager) loseIf(s *session, o *opened, why loss) {
 	if s.current() == o {
 		// Before the lock: whoever holds it may be waiting for something.
 		if err := o.abort(); err != nil {
@@ -138,7 +147,7 @@ func (m *Manager) loseIf(s *session, o *opened, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current() == o {
-		m.loseLocked(s, why)
+		m.loseLocked(m.life, s, why)
 	}
 }
 

@@ -84,9 +84,9 @@ func (m *Manager) mustWait(ctx context.Context, s *session) (why string, err err
 	if err != nil {
 		return "this connector's lease has run out, and TiDB can't be asked who owns the session", nil //nolint:nilerr // asked again
 	}
-	switch what, reason := m.standing(owner, o); {
+	switch what, loss := m.standing(owner, o); {
 	case what == standLost:
-		m.later(func() { m.loseIf(s, o, reason) })
+		m.later(func() { m.loseIf(s, o, loss) })
 		return "", fmt.Errorf("connect: %w", ErrElsewhere)
 	case owner.Failover == cloudstore.FailoverManual:
 		return "", nil

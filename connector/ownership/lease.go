@@ -60,8 +60,9 @@ type Lease struct {
 	opt         Options
 	incarnation string
 
-	mu    sync.Mutex
-	until time.Duration // on the boot-time clock; counted from before the request was sent
+	mu       sync.Mutex
+	until    time.Duration // on the boot-time clock; counted from before the request was sent
+	answered bool          // TiDB granted the last renewal
 }
 
 // Register takes the connector's place in TiDB by compare-and-swap: from an
@@ -69,7 +70,7 @@ type Lease struct {
 // returns cloudstore.ErrIncarnation if a live connector elsewhere has this id.
 func Register(ctx context.Context, opt Options) (*Lease, error) {
 	if opt.now == nil {
-		opt.now = bootClock
+		opt.now = BootClock
 	}
 	old, err := opt.Dir.incarnations()
 	if err != nil {
@@ -116,22 +117,42 @@ func (l *Lease) ConnectorID() string { return l.opt.Connector.ID }
 
 // Valid reports whether the lease still runs by the boot-time clock. False
 // means only that this process can't be sure: the owner row decides.
-func (l *Lease) Valid() bool {
+func (l *Lease) Valid() bool { return l.Remaining() > 0 }
+
+// Remaining is how long the lease still runs by the boot-time clock; 0 once it
+// has run out.
+func (l *Lease) Remaining() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.opt.now() < l.until
+	return max(0, l.until-l.opt.now())
+}
+
+// Answered reports whether TiDB granted the last renewal that was tried.
+func (l *Lease) Answered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered
 }
 
 func (l *Lease) extend(from time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until = max(l.until, from+LeaseDuration)
+	l.until, l.answered = max(l.until, from+LeaseDuration), true
+}
+
+func (l *Lease) unanswered() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answered = false
 }
 
 // Renew extends the lease once. ErrLost is final; any other error is not.
 func (l *Lease) Renew(ctx context.Context) error {
 	start := l.opt.now()
 	_, err := l.opt.Store.RenewLease(ctx, l.opt.Connector.ID, l.incarnation, LeaseDuration, l.opt.Load())
+	if err != nil {
+		l.unanswered()
+	}
 	if errors.Is(err, cloudstore.ErrFenced) {
 		return ErrLost
 	}

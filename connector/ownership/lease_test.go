@@ -75,6 +75,9 @@ func TestLeaseRunsOutOnTheBootClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = LeaseDuration - 1
+	if left := l.Remaining(); left != 1 || !l.Answered() {
+		t.Errorf("%v left, answered %v; want 1ns and true", left, l.Answered())
+	}
 	if !l.Valid() {
 		t.Error("lease over before its time")
 	}
@@ -82,13 +85,23 @@ func TestLeaseRunsOutOnTheBootClock(t *testing.T) {
 	if l.Valid() {
 		t.Error("lease valid after its time")
 	}
+	now += time.Hour
+	if left := l.Remaining(); left != 0 {
+		t.Errorf("%v left long after its end", left)
+	}
 	store.down = true
 	if err := l.Renew(t.Context()); err == nil || errors.Is(err, ErrLost) {
 		t.Errorf("renewal while TiDB is down: got %v, want an error that is not final", err)
 	}
+	if l.Answered() {
+		t.Error("a renewal that failed counts as answered")
+	}
 	store.down = false
 	if err := l.Renew(t.Context()); err != nil || !l.Valid() {
 		t.Errorf("renewal after the outage: %v, valid %v", err, l.Valid())
+	}
+	if !l.Answered() {
+		t.Error("the renewal after the outage doesn't count as answered")
 	}
 	store.dead = true
 	if err := l.Renew(t.Context()); !errors.Is(err, ErrLost) {

@@ -177,6 +177,7 @@ func (l *lane) writeGroup(ctx context.Context, group []entry) {
 func (l *lane) append(ctx context.Context, segs []cloudstore.Segment) ([]cloudstore.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.opt.StatementTimeout)
 	defer cancel()
+	l.opt.Observer.Wrote(Statement{Rows: len(segs), Bytes: weightOf(segs)})
 	outcomes, err := l.store.AppendSegments(ctx, segs)
 	if err == nil && len(outcomes) != len(segs) {
 		return nil, errors.New("append segments: outcomes don't match the rows sent")
@@ -185,6 +186,13 @@ func (l *lane) append(ctx context.Context, segs []cloudstore.Segment) ([]cloudst
 		l.clearOutage()
 	}
 	return outcomes, err
+}
+
+func weightOf(segs []cloudstore.Segment) (bytes int) {
+	for _, seg := range segs {
+		bytes += len(seg.Data)
+	}
+	return bytes
 }
 
 func (l *lane) settle(u *unit, outcomes []cloudstore.Outcome) {
@@ -210,6 +218,7 @@ func (l *lane) writeSingle(ctx context.Context, u *unit) {
 	stmt, cancel := context.WithTimeout(ctx, l.opt.StatementTimeout)
 	defer cancel()
 	outcome, err := cloudstore.Durable, error(nil)
+	l.opt.Observer.Wrote(Statement{Rows: len(u.segs), Bytes: weightOf(u.segs) + len(u.creds.Data)})
 	if len(u.segs) == 1 {
 		outcome, err = l.store.AppendFirstBase(stmt, u.segs[0], *u.creds)
 	} else {
@@ -255,6 +264,9 @@ func (l *lane) again(u *unit, wait time.Duration, why error) {
 	}
 	if u.onRetry != nil {
 		u.onRetry(why)
+	}
+	if !errors.Is(why, context.Canceled) { // at the end nothing is sent any more
+		l.opt.Observer.Resent()
 	}
 	u.notBefore = time.Now().Add(wait)
 	l.submit(u)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloudsession/connector/capture"
+	"cloudsession/connector/logctx"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/sessionlog"
 )
@@ -17,6 +18,8 @@ type push struct {
 	bytes       int64 // sealed
 	credentials bool  // the credentials changed with it
 	durable     bool  // and not yet acknowledged in the file
+	compaction  bool
+	since       time.Time // the oldest change in it was noticed
 }
 
 // startPush reads what changed and sends it, if that is due and nothing else is under way.
@@ -32,7 +35,8 @@ func (s *Session) startPush(ctx context.Context) error {
 	case cloudstore.BackupCredentials:
 		return s.checkCredentials(ctx)
 	}
-	base := s.baseDue()
+	why := s.baseDue()
+	base := why != noBase
 	if base && !s.takeSlot() {
 		return nil
 	}
@@ -57,7 +61,7 @@ func (s *Session) startPush(ctx context.Context) error {
 		s.clean()
 		return nil
 	}
-	if err := s.send(ctx, changes); err != nil {
+	if err := s.send(ctx, changes, push{since: since, compaction: why == baseCompacts}); err != nil {
 		s.putDirty(since)
 		s.releaseSlot()
 		return s.local("push changes", err)
@@ -138,7 +142,7 @@ func (s *Session) pushed(p *push) {
 }
 
 // send seals changes and hands them to the lane, after noting in the file what may be in flight (P3).
-func (s *Session) send(ctx context.Context, changes capture.Changes) error {
+func (s *Session) send(ctx context.Context, changes capture.Changes, p push) error {
 	plain, err := changes.Push.Marshal()
 	if err != nil {
 		return err
@@ -154,12 +158,10 @@ func (s *Session) send(ctx context.Context, changes capture.Changes) error {
 			return err
 		}
 	}
-	p := &push{
-		inFlight: capture.InFlight{
-			Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
-		},
-		credentials: changes.CredentialsChanged,
+	p.inFlight = capture.InFlight{
+		Epoch: s.term.Epoch, FirstSeq: segs[0].Seq, Base: base, Mark: changes.Mark,
 	}
+	p.credentials = changes.CredentialsChanged
 	for _, seg := range segs {
 		p.inFlight.Tags = append(p.inFlight.Tags, seg.Tag)
 		p.bytes += int64(len(seg.Data))
@@ -168,7 +170,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes) error {
 		return err
 	}
 	p.unit = s.newUnit(segs, creds)
-	s.push, s.urgent = p, false
+	s.push, s.urgent = &p, false
 	if creds != nil {
 		s.credsDirty = false
 	}
@@ -243,10 +245,13 @@ func (s *Session) notePush(p *push) {
 	s.status.LastError = nil
 	s.status.Cursor = s.cursor
 	s.mu.Unlock()
+	s.r.opt.Observer.Pushed(Pushed{
+		Base: p.inFlight.Base, Compaction: p.compaction, Bytes: p.bytes, Waited: time.Since(p.since),
+	})
 	if p.inFlight.Base {
 		s.logSaved("base", p.bytes)
 	} else {
-		s.log.Debug("✓ Session "+s.term.SessionID+" saved to cloud",
+		s.log.DebugContext(s.behalf(), "✓ Session "+s.term.SessionID+" saved to cloud",
 			"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", "delta", "bytes", p.bytes)
 	}
 }
@@ -254,8 +259,21 @@ func (s *Session) notePush(p *push) {
 // logSaved writes the line that operators look for. A base and the credentials are rare and worth a
 // line; a delta is written with every message and has its line at debug level only.
 func (s *Session) logSaved(what string, bytes int64) {
-	s.log.Info("✓ Session "+s.term.SessionID+" saved to cloud",
+	s.log.InfoContext(s.behalf(), "✓ Session "+s.term.SessionID+" saved to cloud",
 		"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", what, "bytes", bytes)
+}
+
+// behalf is the context of somebody who waits for this to be saved and whose lines say why; of nobody
+// if it is saved anyway.
+func (s *Session) behalf() context.Context {
+	for _, list := range [][]*request{s.covered, s.synced, s.waiting, s.sealers} {
+		for _, q := range list {
+			if logctx.Has(q.ctx) {
+				return q.ctx
+			}
+		}
+	}
+	return context.Background()
 }
 
 // notePending shows in Status whether something read from the file is not yet durable.
@@ -277,16 +295,26 @@ func (s *Session) notePending() {
 // maxEpochs is how many epochs a reader may have to walk before a base is worth while.
 const maxEpochs = 50
 
+// baseReason is why a push is a base, if it is one.
+type baseReason int
+
+const (
+	noBase       baseReason = iota
+	baseNeeded              // the term or a changed schema begins with one
+	baseAsked               // Rebase
+	baseCompacts            // it weighs less than the deltas
+)
+
 // baseDue decides between a base and a delta (L2). A due compaction waits while somebody waits for a
 // push, unless it is long overdue: a base takes longer.
-func (s *Session) baseDue() bool {
+func (s *Session) baseDue() baseReason {
 	if s.needBase {
-		return true
+		return baseNeeded
 	}
 	hurry := false
 	for _, q := range s.waiting {
 		if q.kind == wantBase {
-			return true
+			return baseAsked
 		}
 		hurry = hurry || q.kind == wantDurable
 	}
@@ -294,7 +322,10 @@ func (s *Session) baseDue() bool {
 	if hurry {
 		weight /= 2
 	}
-	return weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs
+	if weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs {
+		return baseCompacts
+	}
+	return noBase
 }
 
 func (s *Session) takeSlot() bool {

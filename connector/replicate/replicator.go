@@ -66,6 +66,8 @@ type Options struct {
 	// OnDurable is told the last row of each push once it is durable (for the high-water file).
 	// It is called from the session's goroutine and must not block.
 	OnDurable func(sessionID string, last sessionlog.Cursor)
+	// Observer is told what is written, for metrics. Default: nobody.
+	Observer Observer
 }
 
 // Term is a session's term of ownership as its take left it.
@@ -161,6 +163,7 @@ func (o Options) withDefaults() Options {
 	o.CopyEvery = cmp.Or(o.CopyEvery, 5*time.Second)
 	o.CompactBytes = cmp.Or(o.CompactBytes, 1<<20)
 	o.KeepBases = cmp.Or(o.KeepBases, 10)
+	o.Observer = cmp.Or[Observer](o.Observer, nobody{})
 	o.KeepFor = cmp.Or(o.KeepFor, 30*24*time.Hour)
 	return o
 }

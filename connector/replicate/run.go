@@ -315,6 +315,7 @@ func (s *Session) sealDone(context.Context) error {
 }
 
 func (s *Session) fenced() error {
+	s.r.opt.Observer.Fenced()
 	s.log.Debug("the log of this term has ended elsewhere; nothing is pushed any more",
 		"session", s.term.SessionID, "epoch", s.term.Epoch)
 	return fmt.Errorf("session %s, epoch %d: %w", s.term.SessionID, s.term.Epoch, ErrFenced)

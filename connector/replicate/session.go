@@ -97,7 +97,7 @@ func (s *Session) Flush(ctx context.Context) error {
 	if err := s.showSynced(ctx); err != nil {
 		return err
 	}
-	s.log.Info("☁️ Session "+s.term.SessionID+" synced to cloud", "session", s.term.SessionID, "epoch", s.term.Epoch)
+	s.log.InfoContext(ctx, "☁️ Session "+s.term.SessionID+" synced to cloud", "session", s.term.SessionID, "epoch", s.term.Epoch)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type chat struct {
 	notUntil time.Time
 	listed   bool  // in ready or in resting
 	merges   int   // chats that became part of this one
+	waiting  int   // messages noted and not known to be delivered
 	into     *chat // the chat this one turned out to be
 }
 
@@ -45,6 +46,7 @@ type chats struct {
 	ready   []*chat // in the order in which they became so
 	resting restingChats
 	lost    int // failing chats that turned out to be part of another failing one
+	waiting int // messages of all chats noted and not known to be delivered
 }
 
 func newChats() *chats { return &chats{byName: make(map[string]*chat)} }
@@ -65,6 +67,8 @@ func (c *chats) note(p inbox.Pending) {
 		}
 	}
 	g.last = max(g.last, p.Seq)
+	g.waiting++
+	c.waiting++
 	c.list(g)
 }
 
@@ -81,6 +85,7 @@ func (c *chats) merge(other, g *chat) {
 	}
 	g.failures = max(g.failures, other.failures)
 	g.merges++
+	g.waiting, other.waiting = g.waiting+other.waiting, 0
 	other.into = g
 }
 
@@ -137,6 +142,7 @@ func (c *chats) settled(g *chat) {
 		c.list(g)
 		return
 	}
+	c.forget(g, g.waiting) // what was not delivered grew too old
 	if g.running > 0 || g.listed {
 		return
 	}
@@ -145,6 +151,13 @@ func (c *chats) settled(g *chat) {
 			delete(c.byName, name)
 		}
 	}
+}
+
+// forget takes n messages of a chat off those that wait.
+func (c *chats) forget(g *chat, n int) {
+	n = min(n, g.waiting)
+	g.waiting -= n
+	c.waiting -= n
 }
 
 // failing counts the chats whose last attempt failed.

@@ -29,7 +29,7 @@ type Dispatcher struct {
 	health   *health
 	log      *slog.Logger
 
-	delivered, failed atomic.Int64
+	delivered, failed, waiting atomic.Int64
 }
 
 // New returns a dispatcher that has nothing to deliver yet.
@@ -49,9 +49,13 @@ type Counters struct {
 	Failed    int64 // attempts that failed
 	Expired   int64 // chats' next messages that grew too old; more may have behind them
 	Failing   int   // chats whose next message wasn't taken at the last attempt
+	Waiting   int64 // messages that are known to be there and not to be delivered
 }
 
 // Counters returns the present counts.
 func (d *Dispatcher) Counters() Counters {
-	return Counters{Delivered: d.delivered.Load(), Failed: d.failed.Load(), Expired: d.health.expiries(), Failing: d.health.count()}
+	return Counters{
+		Delivered: d.delivered.Load(), Failed: d.failed.Load(), Expired: d.health.expiries(),
+		Failing: d.health.count(), Waiting: d.waiting.Load(),
+	}
 }

@@ -53,6 +53,7 @@ type Queue struct {
 	retryAt  time.Time
 	misreads int
 	running  int
+	shown    int // messages that wait, as the dispatcher counts them
 	results  chan result
 }
 
@@ -108,9 +109,11 @@ func (q *Queue) run(ctx context.Context) {
 	added, stop := q.src.Box.Watch()
 	defer stop()
 	defer func() { q.d.health.left(q.chats.failing()) }()
+	defer q.show(0)
 	for {
 		q.scan(ctx)
 		q.launch(ctx)
+		q.show(q.chats.waiting)
 		if q.src.Once && !q.due && q.running == 0 && len(q.chats.byName) == 0 {
 			return
 		}
@@ -128,6 +131,12 @@ func (q *Queue) run(ctx context.Context) {
 		}
 		stopTimer()
 	}
+}
+
+// show tells the dispatcher how many messages wait.
+func (q *Queue) show(waiting int) {
+	q.d.waiting.Add(int64(waiting - q.shown))
+	q.shown = waiting
 }
 
 // finish waits for the attempts under way.
@@ -263,6 +272,9 @@ func (q *Queue) settle(r result) {
 	now := time.Now()
 	switch {
 	case r.err == nil:
+		if r.upTo == r.seq {
+			q.chats.forget(g, 1)
+		}
 		if g.failed = 0; g.failures > 0 {
 			g.failures = 0
 			q.d.health.recovered()

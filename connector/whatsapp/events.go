@@ -49,7 +49,11 @@ func (s *Session) translate(evt any) (m mail, relevant bool) {
 		return mail{kind: mailDropped, detail: "no answer to pings", hangUp: true}, evt.ErrorCount >= maxLateKeepAlives
 	case *events.UndecryptableMessage:
 		s.log.Warn("message can't be decrypted, asked for it again", "message_id", evt.Info.ID, "unavailable", evt.IsUnavailable)
+		s.cfg.Observer.Undecryptable(evt.IsUnavailable)
 		s.unread(evt.Info)
+		return mail{}, false
+	case *events.Receipt:
+		s.noteReceipt(evt)
 		return mail{}, false
 	case *events.QR, *events.PairSuccess, *events.PairError, *events.QRScannedWithoutMultidevice,
 		*events.PairPasskeyRequest, *events.PairPasskeyConfirmation, *events.PairPasskeyError:

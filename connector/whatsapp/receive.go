@@ -153,6 +153,7 @@ func (s *Session) add(ctx context.Context, m inbox.Message) error {
 		return err
 	}
 	if isNew && !m.FromMe {
+		s.cfg.Observer.Received()
 		s.passed(directionIn)
 	}
 	return nil

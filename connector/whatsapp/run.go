@@ -44,8 +44,11 @@ func (b *backoff) ended(kind mailKind, lasted time.Duration) {
 func (s *Session) run() {
 	var wait backoff
 	for first := true; ; first = false {
-		if !first && !s.sleep(wait.next()) {
-			return
+		if !first {
+			if !s.sleep(wait.next()) {
+				return
+			}
+			s.cfg.Observer.Reconnecting()
 		}
 		began := time.Now()
 		end := s.attempt()
@@ -74,7 +77,7 @@ func (s *Session) attempt() mail {
 	s.guard.fault.Store(false)
 	s.setState(StateConnecting, "")
 	if err := s.cli.ConnectContext(s.ctx); err != nil {
-		s.log.Warn("connecting didn't work", "error", scrub(err.Error()))
+		s.log.WarnContext(s.onBehalf(), "connecting didn't work", "error", scrub(err.Error()))
 		return mail{kind: mailDropped, detail: "connecting didn't work: " + scrub(err.Error())}
 	}
 	end := s.attend()
@@ -149,7 +152,7 @@ func (s *Session) finished(err error, wait *backoff) (retry <-chan time.Time) {
 	}
 	var safe *SafeStartError
 	if err != nil {
-		s.log.Warn("safe start not finished, trying again", "error", scrub(err.Error()))
+		s.log.WarnContext(s.onBehalf(), "safe start not finished, trying again", "error", scrub(err.Error()))
 		retry = time.After(wait.next() + 100*time.Millisecond)
 	}
 	// Messages can flow without the app state; without the other steps they can't.

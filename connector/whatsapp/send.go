@@ -243,6 +243,7 @@ func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
 	if err := s.inbox.MarkSent(ctx, send.ID, at); err != nil {
 		s.log.Error("sent message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
 	}
+	s.cfg.Observer.Sent()
 	s.passed(directionOut)
 	return Sent{ID: send.ID, To: send.To, At: at.UTC()}
 }
@@ -253,6 +254,7 @@ func (s *Session) refused(send inbox.Send, cause error) error {
 	if err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error())); err != nil {
 		s.log.Error("refused message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
 	}
+	s.cfg.Observer.Refused()
 	return fmt.Errorf("send message: %w", cause)
 }
 
@@ -288,6 +290,9 @@ func (s *Session) try(send inbox.Send, tried *bool) (time.Time, error) {
 	}
 	if err := s.inbox.Attempt(ctx, send.ID); err != nil {
 		return time.Time{}, err
+	}
+	if *tried {
+		s.cfg.Observer.Repeated()
 	}
 	*tried = true
 	message := &waE2E.Message{Conversation: new(send.Text)}

@@ -56,6 +56,8 @@ type Config struct {
 	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty. whatsmeow keeps
 	// it for the whole process: the first session's counts.
 	DeviceName string
+	// Observer is told what passes through the session, for metrics. Nobody when nil.
+	Observer Observer
 	// Debug lets whatsmeow's debug lines through, unfiltered: whole stanzas, with phone numbers and QR contents.
 	Debug bool
 }
@@ -87,6 +89,7 @@ type Session struct {
 	announce sync.Mutex // keeps OnState's calls in order; taken before mu
 
 	mu         sync.Mutex
+	behalf     context.Context //nolint:containedctx // only for log lines: whoever had it connect, until it is live
 	state      State
 	detail     string
 	paired     bool
@@ -118,8 +121,9 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	silenceSignal()
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	cfg.Observer = cmp.Or[Observer](cfg.Observer, nobody{})
 	s := &Session{
-		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID),
+		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID), behalf: context.Background(),
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
@@ -199,6 +203,7 @@ func (s *Session) newClient() {
 	cli.DisableLoginAutoReconnect = true
 	// Without one, a refusal with code 413 or 414 would call a nil function.
 	cli.RefreshCAT = func(context.Context) error { return errors.New("this is no Messenger session") }
+	cli.PreRetryCallback = s.answering
 	cli.BackgroundEventCtx = s.ctx
 	cli.AddEventHandlerWithSuccessStatus(s.handle)
 	s.cli = cli
@@ -248,11 +253,22 @@ func (s *Session) setState(state State, detail string) {
 		return
 	}
 	s.state, s.detail = state, detail
+	ctx := s.behalf
+	if state.Live() {
+		s.behalf = context.Background() // what comes later nobody has asked for
+	}
 	s.mu.Unlock()
-	s.log.Info("session "+string(state), "detail", scrub(detail))
+	s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
 	if s.cfg.OnState != nil {
 		s.cfg.OnState(state, detail)
 	}
+}
+
+// onBehalf is the context for log lines about connecting.
+func (s *Session) onBehalf() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behalf
 }
 
 // begin marks the session as started; there is no second start.
@@ -283,6 +299,9 @@ func (s *Session) Connect(ctx context.Context, safe bool) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.behalf = ctx
+	s.mu.Unlock()
 	s.spawn(s.run)
 	return s.waitReady(ctx)
 }

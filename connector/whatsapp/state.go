@@ -25,6 +25,14 @@ const (
 	StateRefused      State = "refused"         // the service refused the login for good; the detail says why
 )
 
+// States lists them.
+func States() []State {
+	return []State{
+		StateUnpaired, StatePairing, StateStopped, StateConnecting, StateConnected, StateRestored, StateDisconnected,
+		StateLoggedOut, StateReplaced, StateBanned, StateOutdated, StateRefused,
+	}
+}
+
 // Final tells whether the session won't come back by itself: the caller decides what happens next.
 func (s State) Final() bool {
 	switch s {

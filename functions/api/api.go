@@ -18,6 +18,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"cloudsession/functions/emf"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -28,6 +29,10 @@ const (
 	DefaultWait = 20 * time.Second
 	// CommandLifetime is how long a command may stay unfinished before it expires.
 	CommandLifetime = 5 * time.Minute
+	// MaxUnfinished is how many commands one caller (Caller.Subject) may have
+	// unfinished: connectors that are slow or away must not collect one caller's
+	// commands without end, for the others' would stand behind them.
+	MaxUnfinished = 100
 	// MaxBody is the largest request body that is read, in bytes.
 	MaxBody = 4 << 10
 	// DefaultLimit and MaxLimit bound how many sessions one page lists.
@@ -59,6 +64,8 @@ type Options struct {
 	Queue Sender
 	// Auth decides who may call.
 	Auth *Auth
+	// Metrics gets one line a request; nil: none.
+	Metrics *emf.Writer
 	// Log gets one line a request, and what the caller is not told. Default: slog.Default().
 	Log *slog.Logger
 	// Wait is how long sync and restore wait for their command. Default
@@ -73,6 +80,7 @@ type Handler struct {
 	commands CommandStore
 	queue    Sender
 	auth     *Auth
+	metrics  *emf.Writer
 	log      *slog.Logger
 	wait     time.Duration
 }
@@ -81,7 +89,7 @@ type Handler struct {
 func New(o Options) (*Handler, error) {
 	h := &Handler{
 		sessions: o.Sessions, commands: o.Commands, queue: o.Queue, auth: o.Auth,
-		log: o.Log, wait: o.Wait,
+		metrics: o.Metrics, log: o.Log, wait: o.Wait,
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -126,6 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{Request: r, id: requestID(r.Header)}
 	res := h.answer(w, req)
 	res.write(w, req.id)
+	took := time.Since(start)
 	h.log.LogAttrs(r.Context(), levelOf(res.status), "request",
 		slog.String("request_id", req.id),
 		slog.String("route", req.route.Name),
@@ -134,8 +143,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.String("code", res.code),
 		slog.String("session", req.sessionID),
 		slog.String("subject", req.caller.Subject),
-		slog.Duration("took", time.Since(start)),
+		slog.Duration("took", took),
 	)
+	h.measure(req, res, took)
 }
 
 func levelOf(status int) slog.Level {
@@ -186,6 +196,7 @@ type request struct {
 	sessionID string // param, once it is known to be a session id
 	caller    Caller
 	body      []byte
+	waited    *wait // for a command; nil if it gave none
 }
 
 // requestID takes the id given by the gateway, or by a client if it is harmless

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"cloudsession/shared/cloudstore"
 )
 
 // The scopes of the API.
@@ -110,8 +112,9 @@ func NewAuth(c AuthConfig) (*Auth, error) {
 
 // Caller is who a token speaks for.
 type Caller struct {
-	Subject string // claim sub, else user_id, else email
-	Scopes  []string
+	Subject  string // claim sub, else user_id, else email
+	Scopes   []string
+	Sessions *cloudstore.Selection // those it may know of and act on; nil: all
 }
 
 var errToken = errors.New("token is not valid")
@@ -140,6 +143,9 @@ func (a *Auth) verify(ctx context.Context, token string) (Caller, error) {
 	return c.caller(), nil
 }
 
+// challenge begins the header WWW-Authenticate.
+const challenge = `Bearer realm="cloudsession"`
+
 // bearer takes the token out of the Authorization header, of which there must be one.
 func bearer(h http.Header) (string, bool) {
 	values := h.Values("Authorization")
@@ -154,7 +160,6 @@ func bearer(h http.Header) (string, bool) {
 // admit finds out who is calling and whether they may use the route. The
 // response never says what was wrong with a token; the log does.
 func (h *Handler) admit(r *request) error {
-	const challenge = `Bearer realm="cloudsession"`
 	token, ok := bearer(r.Header)
 	if !ok {
 		return unauthorized.with("WWW-Authenticate", challenge)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"cloudsession/shared/cloudstore"
 )
 
 // roleAdmin is the role of the Node service's tokens that carries both scopes.
@@ -19,6 +21,12 @@ const roleAdmin = "admin"
 // or "roles": the role "admin" then stands for both scopes, any other role for
 // none. A token with neither opens nothing. Where "scope" is present roles do
 // not count, so that an administrator can hand out narrow tokens.
+//
+// The claim "sessions" limits a token to some sessions: an array of session ids
+// and of beginnings of ids with a "*" behind them (cloudstore.ParseSelection has
+// the rules). Without it the token is good for all sessions; an empty array is
+// good for none. A claim of another form, also null, makes the token invalid: one
+// that was meant to be narrow must not be taken for a wide one.
 type claims struct {
 	jwt.RegisteredClaims
 	Scope  *words     `json:"scope"`
@@ -26,10 +34,12 @@ type claims struct {
 	Roles  texts      `json:"roles"`
 	UserID identifier `json:"user_id"`
 	Email  string     `json:"email"`
+
+	Sessions selection `json:"sessions"`
 }
 
 func (c *claims) caller() Caller {
-	caller := Caller{Subject: c.Subject}
+	caller := Caller{Subject: c.Subject, Sessions: c.Sessions.Selection}
 	if caller.Subject == "" {
 		caller.Subject = string(c.UserID)
 	}
@@ -43,6 +53,20 @@ func (c *claims) caller() Caller {
 		caller.Scopes = []string{ScopeRead, ScopeWrite}
 	}
 	return caller
+}
+
+// selection is a JSON array of patterns of session ids; nil if there is none.
+type selection struct{ *cloudstore.Selection }
+
+// UnmarshalJSON implements json.Unmarshaler. It is called for null, too.
+func (s *selection) UnmarshalJSON(b []byte) error {
+	var patterns []string
+	if err := json.Unmarshal(b, &patterns); err != nil || patterns == nil {
+		return errors.New("sessions is no array of texts")
+	}
+	var err error
+	s.Selection, err = cloudstore.ParseSelection(patterns)
+	return err
 }
 
 // texts is a JSON string or an array of strings.

@@ -70,7 +70,9 @@ func (h *Handler) run(r *request, kind string, args any, to cloudstore.Connector
 		return response{}, err
 	}
 	h.knock(r, c, to)
+	began := time.Now()
 	c = h.await(r, c)
+	r.waited = &wait{took: time.Since(began), finished: finished(c)}
 	switch c.State {
 	case cloudstore.CommandDone:
 		return reply(http.StatusOK, done{success, r.sessionID})
@@ -102,8 +104,11 @@ func (h *Handler) create(r *request, kind string, args any, to cloudstore.Connec
 		ID: ulid.Make().String(), SessionID: r.sessionID, Kind: kind, Args: raw,
 		State: cloudstore.CommandQueued, ConnectorID: to.ID,
 		RequestedBy: r.caller.Subject, RequestID: r.id,
-		CreatedAt: now, Deadline: now.Add(CommandLifetime),
+		CreatedAt: now, Deadline: now.Add(CommandLifetime), MaxUnfinished: MaxUnfinished,
 	})
+	if errors.Is(err, cloudstore.ErrTooManyCommands) {
+		return c, tooManyCommands
+	}
 	if err == nil {
 		h.log.InfoContext(ctx, "command", "request_id", r.id, "command", c.ID, "kind", kind,
 			"session", r.sessionID, "connector", to.ID, "created", created)
@@ -167,6 +172,9 @@ func (h *Handler) commandStatus(r *request) (response, error) {
 		return response{}, err
 	}
 	r.sessionID = c.SessionID
+	if !r.caller.Sessions.Has(c.SessionID) {
+		return response{}, noCommand // as if there were none: whether there is is not theirs to know
+	}
 	state := commandState{
 		Status: c.State, SessionID: c.SessionID, CommandID: c.ID, Kind: c.Kind,
 		CreatedAt: when(c.CreatedAt), StartedAt: whenOrNull(c.StartedAt), FinishedAt: whenOrNull(c.FinishedAt),

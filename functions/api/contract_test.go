@@ -64,6 +64,9 @@ func line(name, method, path string) string {
 	return fmt.Sprintf("%-16s %-6s %s", name, strings.ToUpper(method), path)
 }
 
+// watcher is the one function that is no route.
+const watcher = "watch-connectors"
+
 // TestDescriptionsAgree: the routes of the code, of openapi.yaml and of
 // template.yaml are the same, and each has its folder and its function.
 func TestDescriptionsAgree(t *testing.T) {
@@ -90,6 +93,9 @@ func TestDescriptionsAgree(t *testing.T) {
 		if got := kebab(id); got != r.Properties.Handler {
 			t.Errorf("function %s has handler %s, want %s", id, r.Properties.Handler, got)
 		}
+		if r.Properties.Handler == watcher {
+			continue
+		}
 		var own, any string
 		for _, e := range r.Properties.Events {
 			if e.Type != "HttpApi" || e.Properties["ApiId"] != "Api" {
@@ -115,7 +121,7 @@ func TestDescriptionsAgree(t *testing.T) {
 		folders = append(folders, filepath.Base(filepath.Dir(m)))
 	}
 
-	var names []string
+	names := []string{watcher}
 	for _, r := range api.Routes() {
 		names = append(names, r.Name)
 	}

@@ -53,7 +53,7 @@ func (p *problem) response() response {
 
 func newProblem(status int, code, text string) *problem {
 	p := &problem{status: status, code: code, text: text}
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		return p.with("Retry-After", "5")
 	}
 	return p
@@ -66,6 +66,7 @@ var (
 	methodNotAllowed = newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "The route does not answer to this method")
 	unauthorized     = newProblem(http.StatusUnauthorized, "unauthorized", "A valid bearer token is required")
 	forbidden        = newProblem(http.StatusForbidden, "insufficient_scope", "The token's scope does not cover this route")
+	notYours         = newProblem(http.StatusForbidden, "forbidden", "The token is not good for this session")
 
 	badSessionID  = newProblem(http.StatusBadRequest, "invalid_session_id", "A session id is 1 to 255 characters of printable text")
 	badCommandID  = newProblem(http.StatusBadRequest, "invalid_command_id", "A command id is 26 characters, as given in the Location of a 202")
@@ -86,6 +87,8 @@ var (
 	connectorNotLive = newProblem(http.StatusConflict, "connector_not_live", "The connector asked for is not live")
 	connectorLeaving = newProblem(http.StatusConflict, "connector_draining", "The connector asked for is draining and takes no sessions")
 	noCapacity       = newProblem(http.StatusConflict, "no_capacity", "Every connector that could take the session is full")
+
+	tooManyCommands = newProblem(http.StatusTooManyRequests, "too_many_commands", fmt.Sprintf("%d commands of this caller are unfinished: wait until some of them are done", MaxUnfinished))
 
 	unavailable    = newProblem(http.StatusServiceUnavailable, "unavailable", "The database cannot be reached: try again")
 	keysAway       = newProblem(http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked at the moment: try again")

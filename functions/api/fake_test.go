@@ -79,8 +79,8 @@ func (f *fakeCloud) enter(op string) (func(), error) {
 	return f.mu.Unlock, nil
 }
 
-func (f *fakeCloud) ListSessions(_ context.Context, limit int, cursor string) ([]cloudstore.Session, string, error) {
-	leave, err := f.enter("ListSessions")
+func (f *fakeCloud) ListSelected(_ context.Context, which *cloudstore.Selection, limit int, cursor string) ([]cloudstore.Session, string, error) {
+	leave, err := f.enter("ListSelected")
 	if err != nil {
 		return nil, "", err
 	}
@@ -91,7 +91,7 @@ func (f *fakeCloud) ListSessions(_ context.Context, limit int, cursor string) ([
 	}
 	var ids []string
 	for id := range f.sessions {
-		if id > string(after) {
+		if id > string(after) && which.Has(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -163,12 +163,20 @@ func (f *fakeCloud) CreateCommand(_ context.Context, c cloudstore.Command) (clou
 		return cloudstore.Command{}, false, err
 	}
 	defer leave()
+	own := 0
 	for _, old := range f.commands {
 		unfinished := old.State == cloudstore.CommandQueued || old.State == cloudstore.CommandRunning
+		if unfinished && old.RequestedBy == c.RequestedBy {
+			own++
+		}
 		if unfinished && old.SessionID == c.SessionID && old.Kind == c.Kind && bytes.Equal(old.Args, c.Args) {
 			return old, false, nil
 		}
 	}
+	if own >= c.MaxUnfinished {
+		return cloudstore.Command{}, false, cloudstore.ErrTooManyCommands
+	}
+	c.MaxUnfinished = 0 // it is no part of the row
 	f.commands[c.ID] = c
 	return c, true, nil
 }

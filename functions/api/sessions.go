@@ -10,12 +10,16 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
-// takeSessionID checks the path parameter.
+// takeSessionID checks the path parameter, and whether the caller may know of
+// that session: before anything is looked up, so that the answer tells nothing.
 func (r *request) takeSessionID() error {
 	if cloudstore.ValidateSessionID(r.param) != nil {
 		return badSessionID
 	}
 	r.sessionID = r.param
+	if !r.caller.Sessions.Has(r.sessionID) {
+		return notYours.with("WWW-Authenticate", challenge+`, error="insufficient_scope"`)
+	}
 	return nil
 }
 
@@ -39,7 +43,7 @@ func (h *Handler) listSessions(r *request) (response, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	page, next, err := h.sessions.ListSessions(ctx, limit, cursor)
+	page, next, err := h.sessions.ListSelected(ctx, r.caller.Sessions, limit, cursor)
 	if errors.Is(err, cloudstore.ErrBadCursor) {
 		return response{}, badCursor
 	}

@@ -258,7 +258,7 @@ func TestFaults(t *testing.T) {
 		"broken": {errors.New("Error 1054 (42S22): Unknown column 'x' dial 10.1.2.3"), 500, "internal_error"},
 	}
 	operations := map[string][]string{
-		"list-sessions":   {"ListSessions"},
+		"list-sessions":   {"ListSelected"},
 		"session-status":  {"SessionStatus"},
 		"sync-session":    {"Owner", "Connectors", "CreateCommand"},
 		"restore-session": {"SessionStatus", "Owner", "Connectors", "CreateCommand"},

@@ -13,11 +13,11 @@ import (
 // no such session. What cloudstore.IsUnavailable recognizes becomes a 503, any
 // other error a 500.
 type SessionStore interface {
-	// ListSessions returns up to limit sessions after cursor, a value it returned
-	// before as next, or the first ones for "". An empty next means there are no
-	// more; any other is text that needs no escaping in a URL.
+	// ListSelected returns up to limit of the selected sessions after cursor, a
+	// value it returned before as next, or the first ones for "". An empty next
+	// means there are no more; any other is text that needs no escaping in a URL.
 	// cloudstore.ErrBadCursor when cursor is none of its own.
-	ListSessions(ctx context.Context, limit int, cursor string) (page []cloudstore.Session, next string, err error)
+	ListSelected(ctx context.Context, which *cloudstore.Selection, limit int, cursor string) (page []cloudstore.Session, next string, err error)
 	// SessionStatus: ErrNotFound when the cloud holds no credentials of that name.
 	SessionStatus(ctx context.Context, sessionID string) (cloudstore.Status, error)
 	// DeleteSession removes the session's data: ErrNotFound when there is none.
@@ -32,7 +32,8 @@ type CommandStore interface {
 	// Connectors lists every connector known, with Live by the database's clock.
 	Connectors(ctx context.Context) ([]cloudstore.Connector, error)
 	// CreateCommand inserts c, or returns the unfinished command with the same
-	// session, kind and arguments and created = false.
+	// session, kind and arguments and created = false. cloudstore.ErrTooManyCommands
+	// when c.RequestedBy has c.MaxUnfinished others.
 	CreateCommand(ctx context.Context, c cloudstore.Command) (row cloudstore.Command, created bool, err error)
 	// Command: ErrNotFound when there is no such row.
 	Command(ctx context.Context, id string) (cloudstore.Command, error)

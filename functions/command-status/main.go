@@ -7,6 +7,7 @@ import (
 
 	"cloudsession/functions/api"
 	"cloudsession/functions/config"
+	"cloudsession/functions/emf"
 	"cloudsession/functions/lambdahttp"
 	"cloudsession/shared/cloudstore"
 )
@@ -15,6 +16,7 @@ import (
 type configuration struct {
 	config.Database
 	config.Tokens
+	config.Metrics
 	config.Logging
 }
 
@@ -33,5 +35,8 @@ func setup(environ []string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.New(api.Options{Only: "command-status", Commands: store, Auth: auth, Log: c.Logger(os.Stderr)})
+	return api.New(api.Options{
+		Only: "command-status", Commands: store,
+		Auth: auth, Metrics: emf.New(os.Stdout, c.Deployment), Log: c.Logger(os.Stderr),
+	})
 }

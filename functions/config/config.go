@@ -92,6 +92,13 @@ func (q Queue) validate() error {
 	return errors.Join(errs...)
 }
 
+// Metrics says whose metrics a function publishes, in its log.
+type Metrics struct {
+	Deployment string `env:"DEPLOYMENT"` // dimension of every metric; empty: none are published
+}
+
+func (m Metrics) validate() error { return nil }
+
 // Logging says what is logged, to the standard error stream.
 type Logging struct {
 	Level  slog.Level `env:"LOG_LEVEL" envDefault:"info"`  // debug, info, warn or error

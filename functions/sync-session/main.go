@@ -7,6 +7,7 @@ import (
 
 	"cloudsession/functions/api"
 	"cloudsession/functions/config"
+	"cloudsession/functions/emf"
 	"cloudsession/functions/lambdahttp"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/command"
@@ -17,6 +18,7 @@ type configuration struct {
 	config.Database
 	config.Tokens
 	config.Queue
+	config.Metrics
 	config.Logging
 }
 
@@ -41,6 +43,6 @@ func setup(environ []string) (http.Handler, error) {
 	}
 	return api.New(api.Options{
 		Only: "sync-session", Sessions: store, Commands: store, Queue: queue,
-		Auth: auth, Log: c.Logger(os.Stderr), Wait: c.Wait,
+		Auth: auth, Metrics: emf.New(os.Stdout, c.Deployment), Log: c.Logger(os.Stderr), Wait: c.Wait,
 	})
 }

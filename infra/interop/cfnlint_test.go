@@ -76,7 +76,7 @@ func TestCfnTransform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := []string{"AWS::ApiGatewayV2::Stage", "AWS::Lambda::Permission"}
+	made := []string{"AWS::ApiGatewayV2::Stage", "AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig", "AWS::Events::Rule"}
 	var got, want []string
 	functions := 0
 	for name, r := range transform(t).Resources {
@@ -100,7 +100,7 @@ func TestCfnTransform(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("routes\n%s", diff)
 	}
-	if functions != len(api.Routes()) {
+	if functions != len(api.Routes())+1 { // one watches the connectors
 		t.Errorf("%d functions", functions)
 	}
 }

@@ -7,22 +7,28 @@ import (
 )
 
 // alarms is what is watched: namespace, metric, dimension and its value, and how
-// missing data counts. What nothing publishes may not pass for good.
+// missing data counts: where somebody looks every minute, none is bad news.
 func (t *template) alarms() map[string]string {
 	want := map[string]string{
 		"DeadLettersAlarm":     "AWS/SQS ApproximateNumberOfMessagesVisible QueueName=<DeadLetters.QueueName> Maximum notBreaching",
 		"ServerErrorsAlarm":    "AWS/ApiGateway 5xx ApiId=<Api> Sum notBreaching",
-		"StaleConnectorsAlarm": "CloudSession StaleConnectors Deployment=" + t.parameters["Prefix"] + " Maximum missing",
-		"SyncLagAlarm":         "CloudSession SyncLag Deployment=" + t.parameters["Prefix"] + " Maximum missing",
+		"StaleConnectorsAlarm": "CloudSession StaleConnectors Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
+		"SyncLagAlarm":         "CloudSession SyncLag Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
+
+		"SessionsWithoutOwnerAlarm": "CloudSession SessionsWithoutOwner Deployment=" + t.parameters["Prefix"] + " Maximum breaching",
 	}
 	return want
 }
 
 // slow are the alarms on how long functions take: those that wait for a
-// connector by their median, the others by their slowest hundredth.
+// connector by their median, the others by their slowest hundredth. The watcher
+// has none: nobody waits for it, and one that is ended is missed.
 func (t *template) slow(called programs) map[string]string {
 	want := map[string]string{}
 	for folder, function := range t.functions() {
+		if folder == watcher {
+			continue
+		}
 		statistic := "p99"
 		if len(called[folder]) > 0 {
 			statistic = "p50"

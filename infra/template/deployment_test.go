@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/go-cmp/cmp"
+
 	"cloudsession/functions/api"
 )
 
@@ -41,10 +43,38 @@ func checkFunctions(t *template, called programs) (problems []string) {
 			problems = append(problems, fmt.Sprintf("%s has %d s, want %d to 29", name, timeout, least))
 		}
 	}
+	problems = append(problems, t.checkWatcher(functions[watcher])...)
+	delete(functions, watcher)
 	for folder, name := range functions {
 		problems = append(problems, fmt.Sprintf("%s has the folder %q, which is no route", name, folder))
 	}
 	return problems
+}
+
+// watcher is the folder of the one function without a route.
+const watcher = "watch-connectors"
+
+// checkWatcher: it runs every minute, as often as the alarms look, and what was
+// missed is not said later, as if it were so now.
+func (t *template) checkWatcher(name string) (problems []string) {
+	if name == "" {
+		return []string{"no function for " + watcher}
+	}
+	p := t.properties(name)
+	want := object{"EveryMinute": object{"Type": "Schedule", "Properties": object{"Schedule": "rate(1 minute)"}}}
+	if diff := cmp.Diff(want, p["Events"]); diff != "" {
+		problems = append(problems, name+" runs at other times\n"+diff)
+	}
+	if late := at(p, "EventInvokeConfig"); late["MaximumRetryAttempts"] != 0 || late["MaximumEventAgeInSeconds"] != 60 {
+		problems = append(problems, fmt.Sprintf("%s may look late: %v", name, late))
+	}
+	if timeout, _ := p["Timeout"].(int); timeout < 10 || timeout > 60 {
+		problems = append(problems, fmt.Sprintf("%s has %d s, want 10 to 60", name, timeout))
+	}
+	if at(t.root, "Resources", name, "Metadata")["BuildMethod"] != "makefile" {
+		problems = append(problems, name+" is not built by the Makefile")
+	}
+	return append(problems, checkMakefile(name, watcher)...)
 }
 
 // checkEvents: a function serves its route, answers the path's other methods and does no more.

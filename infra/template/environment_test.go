@@ -2,6 +2,7 @@ package template
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -67,9 +68,9 @@ func TestEnvironment(t *testing.T) {
 		}
 		o := lambdaemu.Options{Out: t.Output(), InitTimeout: time.Minute, Timeout: time.Minute}
 		functions := tpl.functions()
-		for _, r := range api.Routes() {
+		for _, folder := range folders() {
 			o.Functions = append(o.Functions, lambdaemu.Function{
-				Name: r.Name, Binary: filepath.Join(built, r.Name, "bootstrap"), Env: tpl.environment(functions[r.Name]),
+				Name: folder, Binary: filepath.Join(built, folder, "bootstrap"), Env: tpl.environment(functions[folder]),
 			})
 		}
 		host, err := lambdaemu.New(o)
@@ -87,6 +88,11 @@ func TestEnvironment(t *testing.T) {
 			if err := json.Unmarshal(result.Payload, &response); err != nil || response.StatusCode != 401 {
 				t.Errorf("%s, %s: %s, %v", name, r.Name, result.Payload, err)
 			}
+		}
+		// It starts, looks, and says that nothing answers there.
+		_, err = host.Invoke(t.Context(), watcher, []byte("{}"))
+		if refused, ok := errors.AsType[*lambdaemu.FunctionError](err); !ok || !strings.Contains(refused.Message, "read vitals") {
+			t.Errorf("%s, %s: %v", name, watcher, err)
 		}
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-
-	"cloudsession/functions/api"
 )
 
 // iamPrefixes says what IAM calls the service of each of the SDK's packages.
@@ -28,8 +26,8 @@ type programs map[string][]string
 // what is not, it can't, whatever the source looks like.
 func readPrograms() (programs, error) {
 	files := map[string]string{"connector": filepath.Join(top, ".build", "bin", "connector")}
-	for _, r := range api.Routes() {
-		files[r.Name] = filepath.Join(top, ".build", "lambda", r.Name, "bootstrap")
+	for _, folder := range folders() {
+		files[folder] = filepath.Join(top, ".build", "lambda", folder, "bootstrap")
 	}
 	found := programs{}
 	for name, file := range files {

@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,25 +10,36 @@ import (
 	"cloudsession/functions/api"
 )
 
-// variables are a function's, filled in.
+// variables are a function's, filled in. Its own go before everybody's, also
+// where they say that there is none.
 func (t *template) variables(function string) map[string]string {
+	all := object{}
+	maps.Copy(all, at(t.root, "Globals", "Function", "Environment", "Variables"))
+	maps.Copy(all, at(t.root, "Resources", function, "Properties", "Environment", "Variables"))
 	found := map[string]string{}
-	for _, o := range []any{at(t.root, "Globals", "Function", "Environment")["Variables"], at(t.root, "Resources", function, "Properties", "Environment")["Variables"]} {
-		if filled, ok := t.value(o).(object); ok {
-			for name, v := range filled {
-				found[name] = fmt.Sprint(v)
-			}
-		}
+	for name, v := range t.value(all).(object) {
+		found[name] = fmt.Sprint(v)
 	}
 	return found
 }
 
+// folders are those of all functions.
+func folders() []string {
+	all := []string{watcher}
+	for _, r := range api.Routes() {
+		all = append(all, r.Name)
+	}
+	return all
+}
+
 // sources says where each variable comes from that not everybody may know.
-func (t *template) sources(r api.Route) map[string]string {
+func (t *template) sources(folder string) map[string]string {
 	prefix := t.parameters["Prefix"]
 	user := "reader"
-	if slices.Equal(r.Scopes, []string{api.ScopeWrite}) {
-		user = "writer"
+	for _, r := range api.Routes() {
+		if r.Name == folder && slices.Equal(r.Scopes, []string{api.ScopeWrite}) {
+			user = "writer"
+		}
 	}
 	secret := "{{resolve:secretsmanager:" + prefix + "/"
 	want := map[string]string{
@@ -35,8 +47,9 @@ func (t *template) sources(r api.Route) map[string]string {
 		"TIDB_DATABASE": "{{resolve:ssm:/" + prefix + "/tidb-database}}",
 		"TIDB_USER":     secret + "tidb-" + user + ":SecretString:user}}",
 		"TIDB_PASSWORD": secret + "tidb-" + user + ":SecretString:password}}",
+		"DEPLOYMENT":    prefix,
 	}
-	if t.parameters["JwksUrl"] == "" {
+	if t.parameters["JwksUrl"] == "" && folder != watcher {
 		want["JWT_SECRET"] = secret + "jwt:SecretString:secret}}"
 	}
 	return want
@@ -50,19 +63,19 @@ var open = []string{"TIDB_PORT", "TIDB_TLS", "JWT_JWKS_URL", "JWT_ISSUER", "JWT_
 // TiDB is never talked to in the open.
 func checkSecrets(t *template, _ programs) (problems []string) {
 	functions := t.functions()
-	for _, r := range api.Routes() {
-		want, got := t.sources(r), t.variables(functions[r.Name])
+	for _, folder := range folders() {
+		want, got := t.sources(folder), t.variables(functions[folder])
 		for name, v := range got {
 			if v != want[name] && !slices.Contains(open, name) {
-				problems = append(problems, fmt.Sprintf("%s has %s=%s, want %q", r.Name, name, v, want[name]))
+				problems = append(problems, fmt.Sprintf("%s has %s=%s, want %q", folder, name, v, want[name]))
 			}
 			delete(want, name)
 		}
 		for name := range want {
-			problems = append(problems, r.Name+" lacks "+name)
+			problems = append(problems, folder+" lacks "+name)
 		}
 		if got["TIDB_TLS"] != "verify" {
-			problems = append(problems, r.Name+" does not verify TiDB's certificate")
+			problems = append(problems, folder+" does not verify TiDB's certificate")
 		}
 	}
 	for name := range at(t.root, "Parameters") {

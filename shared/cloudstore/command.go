@@ -47,7 +47,14 @@ type Command struct {
 	Deadline    time.Time
 	StartedAt   *time.Time
 	FinishedAt  *time.Time
+
+	// MaxUnfinished, for CreateCommand only: how many unfinished commands
+	// RequestedBy may have, this one included; 0: any number.
+	MaxUnfinished int
 }
+
+// ErrTooManyCommands means that the requester has MaxUnfinished already.
+var ErrTooManyCommands = errors.New("too many unfinished commands")
 
 const (
 	selectCommand = `SELECT command_id, session_id, kind, args, state, attempt, connector_id, incarnation, requested_by, request_id,
@@ -56,8 +63,11 @@ const (
 		error_code, error, result, created_at, deadline, started_at, finished_at FROM commands WHERE command_id = ? FOR UPDATE`
 	lockSameCommand = `SELECT command_id, session_id, kind, args, state, attempt, connector_id, incarnation, requested_by, request_id,
 		error_code, error, result, created_at, deadline, started_at, finished_at FROM commands WHERE sameness = ? FOR UPDATE`
-	lockOverdue   = `SELECT deadline <= NOW(6) FROM commands WHERE command_id = ? FOR UPDATE`
-	insertCommand = `INSERT INTO commands (command_id, session_id, kind, args, state, connector_id, requested_by, request_id, sameness, deadline)
+	// Unfinished commands are few and by_state finds them, so that requested_by
+	// needs no index.
+	countUnfinished = `SELECT COUNT(*) FROM commands WHERE state IN ('queued', 'running') AND deadline > NOW(6) AND requested_by = ?`
+	lockOverdue     = `SELECT deadline <= NOW(6) FROM commands WHERE command_id = ? FOR UPDATE`
+	insertCommand   = `INSERT INTO commands (command_id, session_id, kind, args, state, connector_id, requested_by, request_id, sameness, deadline)
 		VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND)`
 	expireCommand = `UPDATE commands SET state = 'expired', sameness = NULL, finished_at = NOW(6)
 		WHERE command_id = ? AND state IN ('queued', 'running')`
@@ -86,15 +96,21 @@ const pendingPage = 200
 // required; Args nil is {}; ConnectorID is the one it is meant for, or "". The
 // deadline counts as so long from now: TiDB's clock decides when it is over. An
 // unfinished command of the same session, kind and arguments is returned
-// instead, with created false: a request that is repeated does no harm.
+// instead, with created false: a request that is repeated does no harm. Else
+// ErrTooManyCommands when MaxUnfinished are there; calls at once may go beyond
+// that by as many as they are.
 func (s *Store) CreateCommand(ctx context.Context, c Command) (_ Command, created bool, err error) {
 	if err := checkCommand(&c); err != nil {
 		return Command{}, false, fmt.Errorf("create command: %w", err)
 	}
 	var stored Command
+	full, err := s.fullOfCommands(ctx, c)
+	if err != nil {
+		return Command{}, false, fmt.Errorf("create command: %w", err)
+	}
 	run := func() error {
 		return s.withTransaction(ctx, func(tx *sql.Tx) error {
-			stored, created, err = createCommand(ctx, tx, c)
+			stored, created, err = createCommand(ctx, tx, c, full)
 			return err
 		})
 	}
@@ -109,7 +125,21 @@ func (s *Store) CreateCommand(ctx context.Context, c Command) (_ Command, create
 	return stored, created, nil
 }
 
-func createCommand(ctx context.Context, tx *sql.Tx, c Command) (_ Command, created bool, err error) {
+// fullOfCommands counts outside of the transaction: locks on all of a requester's
+// commands would cost more than a limit that is passed by a few.
+func (s *Store) fullOfCommands(ctx context.Context, c Command) (bool, error) {
+	if c.MaxUnfinished <= 0 {
+		return false, nil
+	}
+	var n int
+	err := s.retry(ctx, func() (err error) {
+		n, err = one(ctx, s.db, scanInt, countUnfinished, cut(c.RequestedBy, maxName))
+		return err
+	})
+	return n >= c.MaxUnfinished, err
+}
+
+func createCommand(ctx context.Context, tx *sql.Tx, c Command, full bool) (_ Command, created bool, err error) {
 	key := sameness(c)
 	same, err := one(ctx, tx, scanCommand, lockSameCommand, key)
 	switch {
@@ -123,6 +153,9 @@ func createCommand(ctx context.Context, tx *sql.Tx, c Command) (_ Command, creat
 		}
 	case !errors.Is(err, ErrNotFound):
 		return Command{}, false, err
+	}
+	if full {
+		return Command{}, false, ErrTooManyCommands
 	}
 	_, err = execOn(ctx, tx, insertCommand, c.ID, c.SessionID, c.Kind, string(c.Args), nullable(c.ConnectorID),
 		cut(c.RequestedBy, maxName), cut(c.RequestID, maxName), key, time.Until(c.Deadline).Microseconds())

@@ -316,3 +316,38 @@ func TestCreateCommandAnswerLost(t *testing.T) {
 		}
 	}
 }
+
+// A requester has only so many unfinished commands; repeating one is no more.
+func TestTooManyCommands(t *testing.T) {
+	s, config := migrated(t)
+	ask := func(session, by string) error {
+		c := command(session, cloudstore.CommandSync, "", "")
+		c.RequestedBy, c.MaxUnfinished = by, 2
+		_, _, err := s.CreateCommand(t.Context(), c)
+		return err
+	}
+	for _, step := range []struct {
+		session, by string
+		want        error
+	}{
+		{"x", "ann", nil},
+		{"y", "ann", nil},
+		{"z", "ann", cloudstore.ErrTooManyCommands},
+		{"x", "ann", nil}, // the same again
+		{"z", "Ann", nil}, // somebody else
+		{"y", "bob", nil}, // ann's
+	} {
+		if err := ask(step.session, step.by); !errors.Is(err, step.want) {
+			t.Errorf("%s asks for %s: %v, want %v", step.by, step.session, err, step.want)
+		}
+	}
+	mustExec(t, rawDB(t, config), "UPDATE commands SET deadline = NOW(6) - INTERVAL 1 SECOND WHERE session_id = 'x'")
+	if err := ask("z", "ann"); err != nil {
+		t.Errorf("one is overdue: %v", err)
+	}
+	free := command("free", cloudstore.CommandSync, "", "")
+	free.RequestedBy = "ann"
+	if _, _, err := s.CreateCommand(t.Context(), free); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+}

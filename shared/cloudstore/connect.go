@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net"
 	"os"
@@ -29,13 +30,16 @@ const (
 // Open checks the configuration and returns a store. It never dials: the first
 // use does.
 func Open(c Config) (*Store, error) {
-	driver, err := driverConfig(c)
+	settings, err := driverConfig(c)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	connector, err := mysql.NewConnector(driver)
-	if err != nil {
+	var connector driver.Connector
+	if connector, err = mysql.NewConnector(settings); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if c.Watcher != nil {
+		connector = c.Watcher.Statements(connector)
 	}
 	s := &Store{db: sql.OpenDB(connector), config: c}
 	conns := cmp.Or(c.MaxConns, 16)

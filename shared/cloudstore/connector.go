@@ -28,6 +28,7 @@ type Connector struct {
 type Load struct {
 	Capacity, Sessions int
 	Draining           bool
+	SyncLag            time.Duration // age of the oldest change that is not durable yet; 0: none
 }
 
 // LeaseGrant is the answer to a renewal, in TiDB's clock.
@@ -44,15 +45,17 @@ const (
 		NOT dead AND lease_until > NOW(6) FROM connectors WHERE connector_id = ?`
 	lockConnector = `SELECT connector_id, incarnation, dead, lease_until, renewed_since, queue_url, version, capacity, sessions, draining, started_at,
 		NOT dead AND lease_until > NOW(6) FROM connectors WHERE connector_id = ? FOR UPDATE`
-	insertConnector = `INSERT INTO connectors (incarnation, lease_us, lease_until, renewed_since, started_at, queue_url, version, capacity, sessions, draining, connector_id)
-		VALUES (?, ?, NOW(6) + INTERVAL ? MICROSECOND, NOW(6), NOW(6), ?, ?, ?, ?, ?, ?)`
+	insertConnector = `INSERT INTO connectors (incarnation, lease_us, lease_until, renewed_since, started_at, queue_url, version, capacity, sessions, draining, connector_id, retired)
+		VALUES (?, ?, NOW(6) + INTERVAL ? MICROSECOND, NOW(6), NOW(6), ?, ?, ?, ?, ?, ?, FALSE)`
 	replaceConnector = `UPDATE connectors SET incarnation = ?, lease_us = ?, lease_until = NOW(6) + INTERVAL ? MICROSECOND,
-		renewed_since = NOW(6), started_at = NOW(6), queue_url = ?, version = ?, capacity = ?, sessions = ?, draining = ?, dead = FALSE
+		renewed_since = NOW(6), started_at = NOW(6), queue_url = ?, version = ?, capacity = ?, sessions = ?, draining = ?, dead = FALSE,
+		retired = FALSE, sync_lag_us = 0
 		WHERE connector_id = ? AND incarnation = ?`
 	// renewed_since stands before lease_until, whose old value it needs:
 	// assignments run left to right.
 	renewLease = `UPDATE connectors SET renewed_since = IF(lease_until < NOW(6), NOW(6), renewed_since),
-		lease_us = ?, lease_until = NOW(6) + INTERVAL ? MICROSECOND, capacity = ?, sessions = ?, draining = ?
+		lease_us = ?, lease_until = NOW(6) + INTERVAL ? MICROSECOND, capacity = ?, sessions = ?, draining = ?,
+		sync_lag_us = ?, retired = FALSE
 		WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
 	lockGrant = `SELECT NOW(6), lease_until, renewed_since FROM connectors
 		WHERE connector_id = ? AND incarnation = ? AND dead = FALSE FOR UPDATE`
@@ -65,7 +68,7 @@ const (
 	announceQueue = `UPDATE connectors SET queue_url = ? WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
 	lockLiving    = `SELECT NOT dead FROM connectors WHERE connector_id = ? AND incarnation = ? FOR UPDATE`
 
-	retireConnector = `UPDATE connectors SET dead = TRUE, lease_until = NOW(6), sessions = 0
+	retireConnector = `UPDATE connectors SET dead = TRUE, lease_until = NOW(6), sessions = 0, sync_lag_us = 0, retired = TRUE
 		WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
 )
 
@@ -137,7 +140,8 @@ func (s *Store) RenewLease(ctx context.Context, id, incarnation string, lease ti
 	us := lease.Microseconds()
 	var grant LeaseGrant
 	err := s.withTransaction(ctx, func(tx *sql.Tx) error {
-		changed, err := execOn(ctx, tx, renewLease, us, us, load.Capacity, load.Sessions, load.Draining, id, incarnation)
+		changed, err := execOn(ctx, tx, renewLease, us, us, load.Capacity, load.Sessions, load.Draining,
+			max(0, load.SyncLag.Microseconds()), id, incarnation)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 // Error numbers of MySQL and TiDB (TiDB's pkg/errno, and the page "Error Codes
 // and Troubleshooting" of its documentation).
 const (
+	errUnknownColumn   = 1054
 	errDuplicate       = 1062
 	errUnknown         = 1105 // TiDB's wrapper for errors of its storage layer
 	errLockWaitTimeout = 1205
@@ -73,6 +74,11 @@ func IsUnavailable(err error) bool {
 	return network
 }
 
+// IsConflict reports whether err is the answer to a statement that lost against
+// another: this package starts over or reads what stands there, so it is counted
+// rather than reported.
+func IsConflict(err error) bool { return isRetryable(err) || isDuplicate(err) }
+
 // isRetryable reports whether err says that nothing was changed and that the
 // same may be tried again at once.
 func isRetryable(err error) bool {
@@ -84,6 +90,12 @@ func isRetryable(err error) bool {
 // wanted one row's lock, and this one always came too late.
 func isLockContention(err *mysql.MySQLError) bool {
 	return err.Number == errUnknown && strings.Contains(err.Message, "pessimistic lock retry limit reached")
+}
+
+// isUnknownColumn reports whether the tables are older than this program.
+func isUnknownColumn(err error) bool {
+	server, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && server.Number == errUnknownColumn
 }
 
 // isDuplicate reports whether err says that a row with this key exists.

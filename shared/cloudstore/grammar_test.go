@@ -31,6 +31,9 @@ func statements(t *testing.T) map[string]string {
 			} else if strings.Contains(text, "VALUES %s") {
 				list = "(?, ?, ?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?, ?, ?)"
 			}
+			if strings.Contains(text, "(%s)") && strings.Contains(text, "FROM whatsapp_sessions w") {
+				list = "w.session_id COLLATE utf8mb4_0900_bin = ? OR w.session_id COLLATE utf8mb4_0900_bin LIKE ? ESCAPE '!'"
+			}
 			all[name] = strings.ReplaceAll(text, "%s", list)
 		}
 	}

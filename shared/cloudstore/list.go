@@ -17,11 +17,12 @@ const (
 	selectNewest = `SELECT w.id, w.session_id, w.last_synced_at, o.synced_at, w.created_at, w.updated_at
 		FROM whatsapp_sessions w
 		LEFT JOIN session_owners o ON o.session_id = w.session_id COLLATE utf8mb4_0900_bin
+		WHERE (%s)
 		ORDER BY GREATEST(COALESCE(w.last_synced_at, FROM_UNIXTIME(0)), COALESCE(o.synced_at, FROM_UNIXTIME(0))) DESC, w.id DESC LIMIT ?`
 	selectAfter = `SELECT w.id, w.session_id, w.last_synced_at, o.synced_at, w.created_at, w.updated_at
 		FROM whatsapp_sessions w
 		LEFT JOIN session_owners o ON o.session_id = w.session_id COLLATE utf8mb4_0900_bin
-		WHERE w.id > ? ORDER BY w.id LIMIT ?`
+		WHERE w.id > ? AND (%s) ORDER BY w.id LIMIT ?`
 	selectStatus = `SELECT w.id, w.session_id, w.last_synced_at, o.synced_at, w.created_at, w.updated_at,
 		o.state, o.state_detail, o.connector_id, e.start, o.backup, o.epoch, COALESCE(NOT c.dead AND c.lease_until > NOW(6), FALSE)
 		FROM whatsapp_sessions w
@@ -50,6 +51,13 @@ var ErrBadCursor = errors.New("bad cursor")
 // rows, whose ids the cursor carries. A session that is there all the time is
 // returned exactly once, however often it is synced meanwhile.
 func (s *Store) ListSessions(ctx context.Context, limit int, cursor string) (sessions []Session, next string, err error) {
+	return s.ListSelected(ctx, nil, limit, cursor)
+}
+
+// ListSelected is ListSessions of some sessions: pages are as full, and a cursor
+// tells nothing of the others. A cursor of another selection is as good as one of
+// this: what is listed follows from the selection alone.
+func (s *Store) ListSelected(ctx context.Context, which *Selection, limit int, cursor string) (sessions []Session, next string, err error) {
 	if limit = cmp.Or(limit, DefaultPage); limit < 0 {
 		return nil, "", fmt.Errorf("list sessions: %w: limit %d", ErrBadInput, limit)
 	}
@@ -61,9 +69,10 @@ func (s *Store) ListSessions(ctx context.Context, limit int, cursor string) (ses
 	var rows []listed
 	err = s.retry(ctx, func() (err error) {
 		if cursor == "" {
-			rows, err = collect(ctx, s.db, scanListed, selectNewest, limit+1)
+			where, args := which.condition()
+			rows, err = collect(ctx, s.db, scanListed, fmt.Sprintf(selectNewest, where), append(args, limit+1)...)
 		} else {
-			rows, err = s.listAfter(ctx, at, limit+1)
+			rows, err = s.listAfter(ctx, which, at, limit+1)
 		}
 		return err
 	})
@@ -81,9 +90,11 @@ func (s *Store) ListSessions(ctx context.Context, limit int, cursor string) (ses
 }
 
 // listAfter returns up to n rows behind the cursor that it doesn't leave out.
-func (s *Store) listAfter(ctx context.Context, at listCursor, n int) ([]listed, error) {
+func (s *Store) listAfter(ctx context.Context, which *Selection, at listCursor, n int) ([]listed, error) {
+	where, args := which.condition()
 	// So many are enough: no more than these can be left out.
-	rows, err := collect(ctx, s.db, scanListed, selectAfter, at.after, n+len(at.seen))
+	args = slices.Concat([]any{at.after}, args, []any{n + len(at.seen)})
+	rows, err := collect(ctx, s.db, scanListed, fmt.Sprintf(selectAfter, where), args...)
 	if err != nil {
 		return nil, err
 	}

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -166,5 +169,107 @@ func TestSessionStatus(t *testing.T) {
 	}
 	if status, err := s.SessionStatus(t.Context(), "session 000"); err != nil || status.Live {
 		t.Errorf("with a dead owner: %+v, %v", status, err)
+	}
+}
+
+// A selection's pages are full, in order, and hold nothing else, whatever the
+// column's collation takes for the same and whatever LIKE takes for a wildcard.
+func TestListSelected(t *testing.T) {
+	for _, collation := range []string{"utf8mb4_0900_bin", "utf8mb4_general_ci"} {
+		t.Run(collation, func(t *testing.T) {
+			config := tidbtest.Start(t)
+			db := rawDB(t, config)
+			mustExec(t, db, nodeTable+collation)
+			s := open(t, config)
+			if err := s.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			all := []string{
+				"acme-1", "other", "acme-2", `a_b`, "axb", "a%b", "a!b", `a\b`, "acme-3", "toko ☕ 1", "toko ☕ 2", "toko é", "acme-4", "acme", "star*", "starry",
+			}
+			if collation == "utf8mb4_0900_bin" {
+				all = append(all, "ACME-1", "acme-1 ") // else duplicates
+			} else {
+				all = append(all, "ACME-5", "Acme-6")
+			}
+			for i, id := range all {
+				mustExec(t, db, "INSERT INTO whatsapp_sessions (session_id, session_data, last_synced_at) VALUES (?, 'x', ? + INTERVAL ? MINUTE)", id, "2026-01-22 10:30:45", i)
+			}
+			for _, patterns := range [][]string{
+				{}, {"acme-*"}, {"acme-1"}, {"ACME-1"}, {"a_*"}, {"a%*"}, {"a!*"}, {`a\*`}, {"toko ☕*"}, {"toko e"}, {"toko é", "acme"}, {"*"}, {"star*"}, {"acme-*", "acme-1", "nobody"},
+			} {
+				which, err := cloudstore.ParseSelection(patterns)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []string
+				for _, id := range slices.Backward(all) {
+					if which.Has(id) {
+						want = append(want, id)
+					}
+				}
+				for _, limit := range []int{1, 2, 3, 100} {
+					checkSelected(t, s, which, limit, want)
+				}
+			}
+		})
+	}
+}
+
+// checkSelected pages through a selection.
+func checkSelected(t *testing.T, s *cloudstore.Store, which *cloudstore.Selection, limit int, want []string) {
+	t.Helper()
+	var got []string
+	for cursor, pages := "", 0; ; pages++ {
+		page, next, err := s.ListSelected(t.Context(), which, limit, cursor)
+		if err != nil || pages > len(want) {
+			t.Fatalf("%v: page %d: %v", which, pages, err)
+		}
+		if len(page) < limit && next != "" {
+			t.Errorf("%v: a short page of %d before the last", which, len(page))
+		}
+		if pages == 0 {
+			if diff := cmp.Diff(want[:min(limit, len(want))], names(page), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%v: newest first (-want +got):\n%s", which, diff)
+			}
+		}
+		got = append(got, names(page)...)
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	slices.Sort(got)
+	sorted := slices.Sorted(slices.Values(want))
+	if diff := cmp.Diff(sorted, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("%v, %d a page (-want +got):\n%s", which, limit, diff)
+	}
+}
+
+func TestParseSelectionRefuses(t *testing.T) {
+	for name, patterns := range map[string][]string{
+		"empty": {""}, "control character": {"a\x00"}, "in a prefix": {"a\n*"}, "not UTF-8": {"\xff*"}, "among good ones": {"a", "", "b"},
+		"too long": {strings.Repeat("x", 256)}, "too many": slices.Repeat([]string{"a"}, cloudstore.MaxPatterns+1),
+	} {
+		if which, err := cloudstore.ParseSelection(patterns); err == nil || which != nil {
+			t.Errorf("%s: %v", name, which)
+		}
+	}
+}
+
+func TestSelectionHas(t *testing.T) {
+	which, err := cloudstore.ParseSelection([]string{"toko", "acme-*", "a*b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{
+		"toko": true, "toko 2": false, "Toko": false, "acme-": true, "acme-1": true, "acme": false, "a*b": true, "axb": false, "": false,
+	} {
+		if got := which.Has(id); got != want {
+			t.Errorf("%q: %v", id, got)
+		}
+	}
+	var everything *cloudstore.Selection
+	if !everything.Has("x") || new(cloudstore.Selection).Has("x") {
+		t.Error("nil is all ids, and the zero value none")
 	}
 }

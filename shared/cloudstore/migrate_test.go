@@ -101,8 +101,8 @@ func TestMigrateAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	db := rawDB(t, config)
-	if n := count(t, db, "SELECT COUNT(*) FROM cloudsession_migrations WHERE version > 0"); n != 5 {
-		t.Errorf("%d migrations noted, want 5", n)
+	if n := count(t, db, "SELECT COUNT(*) FROM cloudsession_migrations WHERE version > 0"); n != 6 {
+		t.Errorf("%d migrations noted, want 6", n)
 	}
 	if n := count(t, db, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()"); n != 7 {
 		t.Errorf("%d tables, want 7", n)

@@ -5,6 +5,7 @@ package cloudstore
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"time"
 )
@@ -30,6 +31,14 @@ type Config struct {
 	CAFile   string        // PEM file with extra roots for TLSVerify
 	MaxConns int           // 0 means 16; a Lambda wants 1 or 2
 	Timeout  time.Duration // to dial, and for each read and write on the wire; 0 means 10 s
+	Watcher  Watcher       // sees every statement; nil: nobody
+}
+
+// Watcher puts something between the pool and the driver, such as a clock.
+type Watcher interface {
+	// Statements returns a connector whose connections offer all that those of its
+	// argument do.
+	Statements(driver.Connector) driver.Connector
 }
 
 // Errors a caller decides on. Test with errors.Is.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"cloudsession/shared/cloudstore"
 )
 
 // The scopes the API knows.
@@ -32,7 +34,10 @@ var ErrWeakSecret = errors.New("JWT_SECRET is shorter than 32 bytes")
 // cut to whole seconds. Scopes go into the space-separated claim "scope"
 // (RFC 8693, section 4.2); a scope the API does not know is an error, and so is
 // none at all, since such a token opens nothing.
-func Mint(secret []byte, subject string, scopes []string, ttl time.Duration) (string, error) {
+//
+// Sessions limit the token to those: ids, or beginnings of ids with a "*" behind
+// them (claim "sessions"). None means all sessions.
+func Mint(secret []byte, subject string, scopes []string, ttl time.Duration, sessions ...string) (string, error) {
 	switch {
 	case len(secret) < MinSecret:
 		return "", ErrWeakSecret
@@ -49,12 +54,19 @@ func Mint(secret []byte, subject string, scopes []string, ttl time.Duration) (st
 		}
 	}
 	now := time.Now()
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+	claims := jwt.MapClaims{
 		"sub":   subject,
 		"scope": strings.Join(scopes, " "),
 		"iat":   now.Unix(),
 		"exp":   now.Add(ttl).Unix(),
-	}).SignedString(secret)
+	}
+	if len(sessions) > 0 {
+		if _, err := cloudstore.ParseSelection(sessions); err != nil {
+			return "", fmt.Errorf("mint token: %w", err)
+		}
+		claims["sessions"] = sessions
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 	if err != nil {
 		return "", fmt.Errorf("mint token: %w", err)
 	}

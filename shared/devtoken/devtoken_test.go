@@ -17,7 +17,8 @@ func TestMint(t *testing.T) {
 	}
 	var claims struct {
 		jwt.RegisteredClaims
-		Scope string `json:"scope"`
+		Scope    string `json:"scope"`
+		Sessions any    `json:"sessions"`
 	}
 	_, err = jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return secret, nil },
 		jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
@@ -26,6 +27,9 @@ func TestMint(t *testing.T) {
 	}
 	if claims.Subject != "dev" || claims.Scope != "sessions:read sessions:write" {
 		t.Errorf("claims: %+v", claims)
+	}
+	if claims.Sessions != nil {
+		t.Errorf("limited to %q", claims.Sessions)
 	}
 	if left := time.Until(claims.ExpiresAt.Time); left > time.Hour || left < time.Hour-time.Minute {
 		t.Errorf("good for %s", left)
@@ -41,6 +45,7 @@ func TestMintRefuses(t *testing.T) {
 		"unknown scope": func() (string, error) { return Mint(secret, "dev", []string{"sessions:*"}, time.Hour) },
 		"no lifetime":   func() (string, error) { return Mint(secret, "dev", all, 0) },
 		"past":          func() (string, error) { return Mint(secret, "dev", all, -time.Hour) },
+		"bad session":   func() (string, error) { return Mint(secret, "dev", all, time.Hour, "personal", "") },
 		"for ever":      func() (string, error) { return Mint(secret, "dev", all, MaxTTL+1) },
 	} {
 		if token, err := mint(); err == nil || token != "" {

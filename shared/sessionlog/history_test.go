@@ -282,7 +282,7 @@ func TestReadRandomHistories(t *testing.T) {
 // without an error.
 func TestDamagedRandomHistories(t *testing.T) {
 	done := map[string]int{}
-	eachHistory(t, 600, func(t *testing.T, h *history) {
+	spoil := func(t *testing.T, h *history) {
 		t.Helper()
 		if _, _, ok := h.want(); !ok {
 			return
@@ -297,8 +297,15 @@ func TestDamagedRandomHistories(t *testing.T) {
 		if !slices.ContainsFunc(allowed, func(e error) bool { return errors.Is(err, e) }) {
 			t.Errorf("%s: error is %v, want one of %v", name, err, allowed)
 		}
-	})
-	if os.Getenv("CLOUDSESSION_SEED") == "" && len(done) < len(damages) {
+	}
+	eachHistory(t, 600, spoil)
+	// Few histories have two pushes that can be exchanged.
+	again := os.Getenv("CLOUDSESSION_SEED") == ""
+	for round := 0; again && round < 40 && len(done) < len(damages); round++ {
+		eachHistory(t, 100, spoil)
+	}
+	t.Logf("damages done: %v", done)
+	if again && len(done) < len(damages) {
 		t.Errorf("not every damage was done: %v", done)
 	}
 }
@@ -383,10 +390,15 @@ var damages = map[string]func(h *history, places [][2]int) []error{
 		return []error{ErrReordered}
 	},
 	"exchanged": func(h *history, places [][2]int) []error {
-		a, b := h.pick(places), h.pick(places)
-		if a == b || a.Kind != b.Kind || a.Parts != 1 || b.Parts != 1 {
+		a := h.pick(places)
+		others := slices.DeleteFunc(slices.Clone(places), func(at [2]int) bool {
+			b := h.at(at)
+			return a == b || a.Kind != b.Kind || b.Parts != 1
+		})
+		if a.Parts != 1 || len(others) == 0 {
 			return nil
 		}
+		b := h.pick(others)
 		a.Data, a.Tag, b.Data, b.Tag = b.Data, b.Tag, a.Data, a.Tag
 		return []error{ErrReordered}
 	},
@@ -431,6 +443,9 @@ func (h *history) damage() (string, []error) {
 }
 
 func (h *history) pick(places [][2]int) *cloudstore.Segment {
-	at := places[h.rnd.IntN(len(places))]
-	return &h.lineage[at[0]].Segments[at[1]]
+	return h.at(places[h.rnd.IntN(len(places))])
+}
+
+func (h *history) at(place [2]int) *cloudstore.Segment {
+	return &h.lineage[place[0]].Segments[place[1]]
 }

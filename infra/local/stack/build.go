@@ -61,9 +61,9 @@ func BuildPrograms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	routes, err := gateway.ReadTemplate(filepath.Join(root, "template.yaml"))
+	mains, err := filepath.Glob(filepath.Join(root, "functions", "*", "main.go"))
 	if err != nil {
-		return err
+		return fmt.Errorf("look for functions: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(root, ".build"), 0o755); err != nil {
 		return fmt.Errorf("create folder for programs: %w", err)
@@ -77,8 +77,9 @@ func BuildPrograms(ctx context.Context) error {
 	if err := buildConnector(ctx, root, flags); err != nil {
 		return err
 	}
-	for _, f := range functions(routes) {
-		args := slices.Concat(flags, []string{"-tags", "lambda.norpc", "-o", bootstrap(".", f.Function), "./functions/" + f.Function})
+	for _, file := range mains {
+		name := filepath.Base(filepath.Dir(file))
+		args := slices.Concat(flags, []string{"-tags", "lambda.norpc", "-o", bootstrap(".", name), "./functions/" + name})
 		if err := goTool(ctx, root, "CGO_ENABLED=0", args); err != nil {
 			return err
 		}

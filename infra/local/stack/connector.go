@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -89,8 +90,9 @@ const maxSocketPath = 103
 func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	passed := s.pass(
 		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "STOP_SECONDS",
-		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH",
+		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH", "METRICS_ADDR",
 	)
+	passed["METRICS_ADDR"] = cmp.Or(passed["METRICS_ADDR"], "127.0.0.1:0") // many connectors run side by side
 	own := environment{
 		sessionSecret: s.secrets[sessionSecret], jwtSecret: s.secrets[jwtSecret],
 		"CONNECTOR_ID": o.ID, "DATA_DIR": o.DataDir,
@@ -157,6 +159,18 @@ func (c *Connector) Pid() int { return c.proc.Pid() }
 
 // Logs is what the process has written so far (the last megabytes of it).
 func (c *Connector) Logs() string { return c.log.String() }
+
+// MetricsURL is where it serves /metrics, /healthz and /readyz, as it said in its
+// log; an error while it hasn't, or if they are turned off.
+func (c *Connector) MetricsURL() (string, error) {
+	said := metricsLine.FindStringSubmatch(c.Logs())
+	if said == nil {
+		return "", fmt.Errorf("connector %s has not said where its metrics are", c.options.ID)
+	}
+	return "http://" + said[1], nil
+}
+
+var metricsLine = regexp.MustCompile(`msg="metrics are served" addr=(\S+)`)
 
 // Done is closed when the process has ended.
 func (c *Connector) Done() <-chan struct{} { return c.proc.Done() }

@@ -58,7 +58,7 @@ var functionOnly = []string{
 	"TIDB_HOST", "TIDB_PORT", "TIDB_USER", tidbPassword, "TIDB_DATABASE", "TIDB_TLS", "TIDB_CA",
 	jwtSecret, "JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE",
 	"AWS_ENDPOINT_URL_SQS", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-	"COMMAND_WAIT", "LOG_LEVEL", "LOG_FORMAT", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	"COMMAND_WAIT", "DEPLOYMENT", "LOG_LEVEL", "LOG_FORMAT", "SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
 // FunctionEnv picks from an environment what a function may see, "NAME=value".

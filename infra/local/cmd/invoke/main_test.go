@@ -90,6 +90,18 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 
+	// The one that answers nobody: what it found is in its log.
+	env["DEPLOYMENT"] = "local"
+	var out, log bytes.Buffer
+	watch := filepath.Join("..", "..", "..", "events", "watch.json")
+	if err := run(t.Context(), []string{"watch-connectors", watch}, getenv, &out, &log); err != nil || out.String() != "null\n" {
+		t.Errorf("watch: %v, %q", err, &out)
+	}
+	if !strings.Contains(log.String(), `"LiveConnectors":1`) {
+		t.Errorf("watch logged %s", &log)
+	}
+	delete(env, "DEPLOYMENT")
+
 	// A database of the environment, and a token secret made up for the call.
 	for _, v := range stack.FunctionEnv(func(name string) string { return runningEnv(t, dir)[name] }) {
 		name, value, _ := strings.Cut(v, "=")

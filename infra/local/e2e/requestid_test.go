@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cloudsession/infra/local/rig"
+)
+
+// linesOf are the log lines that name a request.
+func linesOf(log, id string) string {
+	var b strings.Builder
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "request_id="+id) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// follow gives an order and returns the id that its answer names.
+func (s *scene) follow(what string, body any) (id string) {
+	s.t.Helper()
+	resp, err := world.Want(s.ctx, http.StatusOK, http.MethodPost, s.path(what), body)
+	s.must(err)
+	if id = resp.Header.Get("X-Request-Id"); id == "" {
+		s.t.Fatal("the answer names no request")
+	}
+	return id
+}
+
+// wantLines waits until the log says all of it on behalf of the request.
+func (s *scene) wantLines(where string, log func() string, id string, texts ...string) {
+	s.t.Helper()
+	for _, text := range texts {
+		s.wait(where+" to say "+text+" for request "+id, func() bool { return strings.Contains(linesOf(log(), id), text) })
+	}
+}
+
+// One id leads from the answer of the API over the function's lines and the
+// command's row to every line of the connectors that carried the command out.
+func TestOneRequestIDFromAPIToConnectors(t *testing.T) {
+	s := newScene(t)
+	a := s.paired("a")
+	b := s.connector("b")
+	s.talk(a)
+	functions := func() string {
+		log, err := os.ReadFile(filepath.Join(world.dir, "processes.log"))
+		s.must(err)
+		return string(log)
+	}
+
+	sync := s.follow("/sync", nil)
+	s.wantLines("a", a.Logs, sync, "synced to cloud", "command done")
+	s.wantLines("functions", functions, sync, "msg=command ", "msg=request ", "route=sync-session", "status=200")
+
+	move := s.follow("/restore", map[string]string{"connector": b.ID()})
+	s.must(b.WaitState(s.ctx, s.session, "connected"))
+	s.wantLines("a", a.Logs, move, "session closed, log sealed", "session handed over", "command handed on")
+	s.wantLines("b", b.Logs, move, "session taken", "loaded from cloud", "session connecting", "session connected", "command done")
+	s.wantLines("functions", functions, move, "msg=command ", "route=restore-session", "status=200")
+
+	reload := s.follow("/restore", nil)
+	s.must(b.WaitState(s.ctx, s.session, "connected"))
+	s.wantLines("b", b.Logs, reload, "session closed, log sealed", "session taken", "session connected", "command done")
+
+	// A line belongs to one request, or to none: what the session does afterwards.
+	s.talk(b)
+	for _, c := range []*rig.Connector{a, b} {
+		for line := range strings.SplitSeq(c.Logs(), "\n") {
+			if strings.Count(line, "request_id=") > 1 {
+				t.Errorf("a line of two requests: %s", line)
+			}
+		}
+	}
+	if lines := linesOf(a.Logs(), reload); lines != "" {
+		t.Errorf("a took no part in it:\n%s", lines)
+	}
+	var rows int
+	s.must(s.database().QueryRowContext(s.ctx, "SELECT COUNT(*) FROM commands WHERE session_id = ? AND request_id IN (?, ?, ?)",
+		s.session, sync, move, reload).Scan(&rows))
+	if rows != 3 {
+		t.Errorf("%d commands have their request's id, want 3", rows)
+	}
+	t.Logf("a:\n%sb:\n%s", linesOf(a.Logs(), move), linesOf(b.Logs(), move))
+}
