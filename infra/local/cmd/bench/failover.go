@@ -73,8 +73,10 @@ func (b *bench) failover(ctx context.Context, f *fleet, name string, target time
 	if err := errors.Join(f.holder.Kill9(), os.RemoveAll(f.holder.DataDir())); err != nil {
 		return nil, err
 	}
-	took, err := f.waitBack(ctx, before, time.Now())
-	if err != nil {
+	used, err1 := f.usage(heir)
+	took, err2 := f.waitBack(ctx, before, time.Now())
+	now, err3 := f.usage(heir)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	lost, err := b.account(ctx, name, f, heir, traffic...)
@@ -84,8 +86,9 @@ func (b *bench) failover(ctx context.Context, f *fleet, name string, target time
 	last := took[len(took)-1]
 	return []row{{
 		what: fmt.Sprintf("failover after kill -9, %d sessions", n),
-		measured: fmt.Sprintf("p50 %s, last %s; messages lost: %d", took[len(took)/2].Round(10*time.Millisecond),
-			last.Round(10*time.Millisecond), lost),
+		measured: fmt.Sprintf("p50 %s, last %s; messages lost: %d; core-seconds: heir %.1f, TiDB %.1f, service and phones %.1f",
+			took[len(took)/2].Round(10*time.Millisecond), last.Round(10*time.Millisecond), lost,
+			(now[0].cpu - used[0].cpu).Seconds(), (now[1].cpu - used[1].cpu).Seconds(), (now[2].cpu - used[2].cpu).Seconds()),
 		target: fmt.Sprintf("≤ %s, of which 10 s lease; lost 0", target),
 		met:    last <= target && lost == 0,
 		how: fmt.Sprintf("kill -9 and disk erased to the socket open on the other connector, by a safe start each, keys derived ahead; "+

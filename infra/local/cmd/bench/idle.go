@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 type memory struct {
 	sessions int
 	resident int64 // bytes
+	goHeap   int64 // of which Go's heap and stacks are in use
 }
 
 // noteMemory leaves the sessions alone for a while and reads the holder's memory.
@@ -22,8 +24,14 @@ func (f *fleet) noteMemory(ctx context.Context, settle time.Duration) error {
 	if err != nil {
 		return err
 	}
-	f.memory = append(f.memory, memory{len(f.devices), u.resident})
-	return nil
+	m, err := scrape(ctx, f.metricsAddr)
+	if err != nil {
+		return err
+	}
+	heap, err1 := m.gauge("go_memstats_heap_inuse_bytes")
+	stacks, err2 := m.gauge("go_memstats_stack_inuse_bytes")
+	f.memory = append(f.memory, memory{len(f.devices), u.resident, int64(heap + stacks)})
+	return errors.Join(err1, err2)
 }
 
 // perSession is what each session adds to a connector without any, in bytes.
@@ -43,7 +51,8 @@ func idleMemory(b *bench, ctx context.Context) ([]row, error) {
 	for _, m := range f.memory[1:] {
 		each := perSession(f.memory[0], m)
 		met = met && each <= target
-		texts = append(texts, fmt.Sprintf("%d: %s, %.0f kB each", m.sessions, megabytes(m.resident), float64(each)/1e3))
+		texts = append(texts, fmt.Sprintf("%d: %s (Go's heap and stacks %s), %.0f kB each",
+			m.sessions, megabytes(m.resident), megabytes(m.goHeap), float64(each)/1e3))
 	}
 	return []row{{
 		what:     "memory per idle live session",

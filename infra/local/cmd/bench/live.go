@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloudsession/connector/watest"
+	"cloudsession/infra/local/rig"
 )
 
 // flow is what happens to every live session, again and again.
@@ -111,12 +112,10 @@ func (f *fleet) run(ctx context.Context, flow flow) (load, error) {
 	return l, nil
 }
 
-// look reads the usage of connector, database and this process, and the histogram.
+// look reads the usage of the holder, the database and this process, and the histogram.
 func (f *fleet) look(ctx context.Context) (u [3]usage, h histogram, err error) {
-	for i, pid := range []int{f.holder.Pid(), f.Stack.DatabasePid(), os.Getpid()} {
-		if u[i], err = usageOf(pid); err != nil {
-			return u, h, err
-		}
+	if u, err = f.usage(f.holder); err != nil {
+		return u, h, err
 	}
 	m, err := scrape(ctx, f.metricsAddr)
 	if err != nil {
@@ -124,6 +123,16 @@ func (f *fleet) look(ctx context.Context) (u [3]usage, h histogram, err error) {
 	}
 	h, err = m.histogram(durable)
 	return u, h, err
+}
+
+// usage reads what c, the database and this process have used.
+func (f *fleet) usage(c *rig.Connector) (u [3]usage, err error) {
+	for i, pid := range []int{c.Pid(), f.Stack.DatabasePid(), os.Getpid()} {
+		if u[i], err = usageOf(pid); err != nil {
+			return u, err
+		}
+	}
+	return u, nil
 }
 
 // waitQuiet waits until every session has acknowledged what the service sent, and

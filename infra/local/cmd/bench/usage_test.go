@@ -37,7 +37,7 @@ func TestUsageOf(t *testing.T) {
 }
 
 func TestPerSession(t *testing.T) {
-	if got := perSession(memory{0, 30e6}, memory{500, 130e6}); got != 200_000 {
+	if got := perSession(memory{0, 30e6, 5e6}, memory{500, 130e6, 60e6}); got != 200_000 {
 		t.Errorf("each takes %d, want 200000", got)
 	}
 }
