@@ -146,7 +146,7 @@ $(BAILEYS): infra/interop/baileys/package-lock.json
 	@touch $@
 
 .PHONY: bench
-bench: build ## measure what the design sets targets for; some minutes (ONLY="handoff failover")
+bench: build ## measure what the design sets targets for; about an hour (ONLY="handoff failover1")
 	@go build -o $(BIN)/bench ./infra/local/cmd/bench
 	@exec $(BIN)/bench $(ONLY)
 

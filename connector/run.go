@@ -220,6 +220,7 @@ func (c *connector) run(ctx context.Context) error {
 	c.log.Info("connector is running", "connector", c.cfg.ConnectorID, "version", version, "capacity", c.cfg.Capacity)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.manager.Run(gctx) })
+	g.Go(func() error { return returnMemory(gctx) })
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve local socket: %w", err)

@@ -65,7 +65,7 @@ func (l *layout) install(ctx context.Context, tx *sql.Tx) (renewed bool, err err
 			return false, err
 		}
 		for _, o := range want {
-			if err := replaceObject(ctx, tx, o); err != nil {
+			if err := replaceObject(ctx, tx, have, o); err != nil {
 				return false, fmt.Errorf("capture %s: %w", t.Name, err)
 			}
 		}
@@ -97,9 +97,11 @@ func matches(have map[string]object, want []object) bool {
 	return !slices.ContainsFunc(want, func(o object) bool { return have[o.name] != o })
 }
 
-func replaceObject(ctx context.Context, tx *sql.Tx, o object) error {
-	if err := dropObject(ctx, tx, o); err != nil {
-		return err
+func replaceObject(ctx context.Context, tx *sql.Tx, have map[string]object, o object) error {
+	if _, there := have[o.name]; there {
+		if err := dropObject(ctx, tx, o); err != nil {
+			return err
+		}
 	}
 	_, err := tx.ExecContext(ctx, o.sql)
 	return err

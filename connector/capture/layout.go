@@ -22,7 +22,8 @@ func captured(name string) bool {
 	return strings.HasPrefix(name, "whatsmeow_") && name != versionTable || strings.HasPrefix(name, "inbox_")
 }
 
-// layout is what the captured tables of a file look like.
+// layout is what the captured tables of a file look like. It is not changed once
+// it was read: files of one schema share it.
 type layout struct {
 	version, compat int // of whatsmeow_version, zero without one
 	tables          []table
@@ -72,6 +73,13 @@ func readLayout(ctx context.Context, q querier) (*layout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read schema: %w", err)
 	}
+	if l.version, l.compat, err = readVersion(ctx, q); err != nil {
+		return nil, fmt.Errorf("read schema version: %w", err)
+	}
+	l.setFingerprint()
+	if known := layouts.find(l); known != nil {
+		return known, nil
+	}
 	for _, name := range names {
 		t, err := readTable(ctx, q, name)
 		if err != nil {
@@ -79,10 +87,7 @@ func readLayout(ctx context.Context, q querier) (*layout, error) {
 		}
 		l.tables = append(l.tables, t)
 	}
-	if l.version, l.compat, err = readVersion(ctx, q); err != nil {
-		return nil, fmt.Errorf("read schema version: %w", err)
-	}
-	l.setFingerprint()
+	layouts.keep(l)
 	return l, nil
 }
 

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ type TrafficOptions struct {
 	Session     string
 	Owner, Peer *watest.Phone // the session's phone, and whom the session talks to
 	Every       time.Duration // between two texts in each direction
+	// Again is the pause before the application asks all connectors once more.
+	// Default: 20 ms.
+	Again time.Duration
 	// Connectors are those that may hold the session, in the order to ask them.
 	Connectors func() []*Connector
 }
@@ -117,18 +121,44 @@ func (t *Traffic) sessionWrites(ctx context.Context, n int) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("session sends: %w", ctx.Err())
-		case <-time.After(20 * time.Millisecond): // nobody holds the session at the moment
+		case <-time.After(cmp.Or(t.o.Again, 20*time.Millisecond)): // nobody holds the session at the moment
 		}
 	}
+}
+
+// Count is what became of texts.
+type Count struct {
+	Texts int // in both directions
+	Lost  int // never shown to whom they were for
+	Twice int // shown more often than once, each such text counted once
 }
 
 // Account waits until everything has arrived on both sides, and checks that
 // nothing was shown twice: what the peer wrote, by c, which holds the session
 // now; what the application wrote, by the peer's phone.
 func (t *Traffic) Account(ctx context.Context, c *Connector) error {
-	received, sent := t.Received(), t.Sent()
+	_, wrong, err := t.account(ctx, c)
+	if err == nil && len(wrong) > 0 {
+		err = errors.New(strings.Join(wrong, "; "))
+	}
+	return err
+}
+
+// Count is Account for whoever goes on in any case: what has not arrived when
+// ctx ends is lost. An error means that a side could not be asked; askable bounds
+// that.
+func (t *Traffic) Count(ctx, askable context.Context, c *Connector) (Count, error) {
+	n, _, err := t.account(ctx, c)
+	if err == nil || ctx.Err() == nil {
+		return n, err
+	}
+	n, _, err = t.tally(askable, c)
+	return n, err
+}
+
+func (t *Traffic) account(ctx context.Context, c *Connector) (Count, []string, error) {
 	missing := map[string]bool{}
-	for _, text := range received {
+	for _, text := range t.Received() {
 		missing[text] = true
 	}
 	all := errors.New("all are there")
@@ -139,37 +169,48 @@ func (t *Traffic) Account(ctx context.Context, c *Connector) error {
 		return nil
 	})
 	if !errors.Is(err, all) {
-		return fmt.Errorf("%d texts never reached the application: %w", len(missing), errors.Join(err, context.Cause(ctx)))
+		return Count{}, nil, fmt.Errorf("%d texts never reached the application: %w", len(missing), errors.Join(err, context.Cause(ctx)))
 	}
-	byApplication := map[string]int{}
+	for _, text := range t.Sent() {
+		if _, err := t.o.Peer.WaitText(ctx, text); err != nil {
+			return Count{}, nil, fmt.Errorf("%q never reached the peer: %w", text, err)
+		}
+	}
+	return t.tally(ctx, c)
+}
+
+// tally looks at both sides as they are now. wrong names the texts that were not
+// shown exactly once.
+func (t *Traffic) tally(ctx context.Context, c *Connector) (n Count, wrong []string, err error) {
+	byApplication, byPeer := map[string]int{}, map[string]int{}
 	err = c.Messages(ctx, t.o.Session, 0, false, func(m control.Message) error {
 		byApplication[m.Text]++
 		return nil
 	})
 	if err != nil {
-		return err
-	}
-	byPeer := map[string]int{}
-	for _, text := range sent {
-		if _, err := t.o.Peer.WaitText(ctx, text); err != nil {
-			return fmt.Errorf("%q never reached the peer: %w", text, err)
-		}
+		return n, nil, err
 	}
 	for _, m := range t.o.Peer.Messages() {
 		byPeer[m.Text]++
 	}
-	wrong := append(notOnce(received, byApplication, "the application"), notOnce(sent, byPeer, "the peer")...)
-	if len(wrong) > 0 {
-		return errors.New(strings.Join(wrong, "; "))
-	}
-	return nil
-}
-
-func notOnce(texts []string, shown map[string]int, who string) (wrong []string) {
-	for _, text := range texts {
-		if shown[text] != 1 {
-			wrong = append(wrong, fmt.Sprintf("%q shown %d times by %s", text, shown[text], who))
+	for _, side := range []struct {
+		texts []string
+		shown map[string]int
+		who   string
+	}{{t.Received(), byApplication, "the application"}, {t.Sent(), byPeer, "the peer"}} {
+		for _, text := range side.texts {
+			n.Texts++
+			times := side.shown[text]
+			switch {
+			case times == 0:
+				n.Lost++
+			case times > 1:
+				n.Twice++
+			}
+			if times != 1 {
+				wrong = append(wrong, fmt.Sprintf("%q shown %d times by %s", text, times, side.who))
+			}
 		}
 	}
-	return wrong
+	return n, wrong, nil
 }

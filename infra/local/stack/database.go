@@ -107,6 +107,14 @@ func (d *database) stop() error {
 	return proc.Stop(ctx)
 }
 
+// DatabasePid is the process id of the stack's own engine while it runs, else 0.
+func (s *Stack) DatabasePid() int {
+	if s.db.proc == nil {
+		return 0
+	}
+	return s.db.proc.Pid()
+}
+
 var errNotOurs = errors.New("the database is not this stack's to stop")
 
 // StopDatabase stops the engine cleanly, for tests of its absence.

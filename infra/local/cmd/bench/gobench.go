@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -14,6 +15,16 @@ import (
 // results are a package's benchmarks: name without "Benchmark" and the
 // processor suffix, then unit, then value.
 type results map[string]map[string]float64
+
+// all returns metrics of one unit, in the order of names.
+func (r results) all(unit string, names ...string) ([]float64, error) {
+	values := make([]float64, len(names))
+	errs := make([]error, len(names))
+	for i, name := range names {
+		values[i], errs[i] = r.need(name, unit)
+	}
+	return values, errors.Join(errs...)
+}
 
 // need returns a metric, or an error when the benchmark did not report it: a
 // renamed benchmark must not quietly drop a row.
