@@ -233,7 +233,7 @@ func TestNoWait(t *testing.T) {
 // TestCommandFails: every code a connector may give, at once and by polling.
 func TestCommandFails(t *testing.T) {
 	codes := api.CommandCodes()
-	codes["wrong_secret"], codes["internal"], codes[""], codes["something new"] = 503, 503, 503, 503
+	codes["internal"], codes[""], codes["something new"] = 503, 503, 503
 	for code, status := range codes {
 		for _, kind := range []string{"sync", "restore"} {
 			synctest.Test(t, func(t *testing.T) {

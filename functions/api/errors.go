@@ -123,5 +123,6 @@ var commandProblems = map[string]*problem{
 	"refused":            newProblem(http.StatusConflict, "refused", "WhatsApp refuses the session's login: the connector's log says why"),
 	"outdated":           newProblem(http.StatusConflict, "outdated", "WhatsApp accepts only newer clients: update the connectors"),
 	"damaged":            newProblem(http.StatusConflict, "damaged", "The copy in the cloud does not verify: the connector's log says where"),
+	"wrong_secret":       newProblem(http.StatusConflict, "wrong_secret", "The session is sealed with a secret that the connector does not have: its operator has to give it that one, too"),
 	"unavailable":        unavailable,
 }
