@@ -138,7 +138,7 @@ func TestO6HandoffTargetFails(t *testing.T) {
 	b := s.connector("b", "SESSION_ENCRYPTION_SECRET="+strings.Repeat("another secret ", 3))
 	s.talk(a)
 	began := time.Now()
-	s.restoreOn(http.StatusServiceUnavailable, b.ID())
+	s.restoreOn(http.StatusConflict, b.ID())
 	s.waitLog(b, "code=wrong_secret")
 	s.must(a.WaitState(s.ctx, s.session, "connected"))
 	t.Logf("back after %v", time.Since(began).Round(time.Millisecond))
