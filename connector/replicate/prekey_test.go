@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -44,7 +45,9 @@ func TestHighestPreKey(t *testing.T) {
 // TestHighestPreKeyOfUnfinishedPush: the first part of a push that was cut off names an id.
 func TestHighestPreKeyOfUnfinishedPush(t *testing.T) {
 	for _, base := range []bool{false, true} {
-		g := newRig(t, newMemory(), func(o *Options) { o.GroupBytes = 1 << 20 })
+		g := newRig(t, newMemory(), func(o *Options) {
+			o.GroupBytes, o.Coalesce = 1<<20, time.Hour // nothing is pushed before it is waited for
+		})
 		l := g.pair("personal", 1)
 		l.flush()
 		// The first part arrives; once the second was tried again nobody waits any more.
