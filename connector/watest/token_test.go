@@ -2,6 +2,7 @@ package watest_test
 
 import (
 	"testing"
+	"time"
 )
 
 func TestPrivacyToken(t *testing.T) {
@@ -12,11 +13,18 @@ func TestPrivacyToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, s, "the device acknowledges it", func() bool { return s.Device(*c.Store.ID).Queued == 0 })
-	token, err := c.Store.PrivacyTokens.GetPrivacyToken(t.Context(), bob.LID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token == nil || len(token.Token) != 16 {
-		t.Errorf("the device keeps %v", token)
+	// whatsmeow acknowledges a notification while it handles it.
+	deadline := time.Now().Add(patience)
+	for {
+		token, err := c.Store.PrivacyTokens.GetPrivacyToken(t.Context(), bob.LID())
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case token != nil && len(token.Token) == 16:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("the device keeps %v", token)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
