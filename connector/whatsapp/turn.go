@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/petermattis/goid"
 )
 
 // maxTurn is how long an encryption is waited for that has read its session and not written it back. It takes
@@ -20,7 +22,15 @@ type turn struct {
 	token chan struct{} // has a value while nobody's turn it is
 
 	mu    sync.Mutex
-	lease *time.Timer // the end of a turn that an encryption has
+	lease *lease // an encryption's turn, if one has it
+}
+
+// lease is the turn of one encryption. whatsmeow reads and writes back in one goroutine and passes nothing on from the
+// one to the other, so the goroutine is what tells whose turn ends: one that took too long must not end the turn of
+// who came after it, or on a busy machine everybody's turn is cut short by the one before.
+type lease struct {
+	goroutine int64
+	timer     *time.Timer
 }
 
 func newTurn() *turn {
@@ -51,31 +61,40 @@ func (t *turn) during(ctx context.Context, do func() error) error {
 
 // begin takes the turn for an encryption, until end is called or it has taken too long.
 func (t *turn) begin(ctx context.Context) {
-	if !t.take(ctx) {
+	if t.mine() || !t.take(ctx) {
 		return
 	}
+	l := &lease{goroutine: goid.Get()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var lease *time.Timer
-	lease = time.AfterFunc(maxTurn, func() {
-		t.mu.Lock()
-		late := t.lease == lease
-		t.mu.Unlock()
-		if late {
-			t.end()
-		}
-	})
-	t.lease = lease
+	l.timer = time.AfterFunc(maxTurn, func() { t.endIf(func(now *lease) bool { return now == l }) })
+	t.lease = l
 }
 
-// end ends the turn of the encryption that has it, if one has.
-func (t *turn) end() {
+// mine reports whether this goroutine has the turn: an earlier encryption of it failed before writing back.
+func (t *turn) mine() bool {
 	t.mu.Lock()
-	lease := t.lease
-	t.lease = nil
+	defer t.mu.Unlock()
+	return t.lease != nil && t.lease.goroutine == goid.Get()
+}
+
+// end ends the turn that this goroutine began, if it still has it.
+func (t *turn) end() {
+	self := goid.Get()
+	t.endIf(func(now *lease) bool { return now.goroutine == self })
+}
+
+// endIf ends an encryption's turn that is as asked for.
+func (t *turn) endIf(asked func(*lease) bool) {
+	t.mu.Lock()
+	l := t.lease
+	ends := l != nil && asked(l)
+	if ends {
+		t.lease = nil
+	}
 	t.mu.Unlock()
-	if lease != nil {
-		lease.Stop()
+	if ends {
+		l.timer.Stop()
 		t.give()
 	}
 }
