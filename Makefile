@@ -147,7 +147,7 @@ $(BAILEYS): infra/interop/baileys/package-lock.json
 
 .PHONY: bench
 bench: build ## measure what the design sets targets for; about an hour (ONLY="handoff failover1")
-	@go build -o $(BIN)/bench ./infra/local/cmd/bench
+	@go build -ldflags '-X main.revision=$(VERSION)' -o $(BIN)/bench ./infra/local/cmd/bench
 	@exec $(BIN)/bench $(ONLY)
 
 .PHONY: chaos

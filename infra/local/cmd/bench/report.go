@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -15,7 +14,7 @@ import (
 // row is one line of the result.
 type row struct {
 	what, measured, target, how string
-	met                         bool
+	met                         bool // nothing if there is no target
 }
 
 // outcome is what became of one measurement.
@@ -44,8 +43,12 @@ func newReport(s settings, only []string) *report {
 	return r
 }
 
-func yesNo(met bool) string {
-	if met {
+// verdict is whether the target was met, where there is one.
+func (r row) verdict() string {
+	switch {
+	case r.target == "":
+		return "–"
+	case r.met:
 		return "yes"
 	}
 	return "no"
@@ -54,7 +57,7 @@ func yesNo(met bool) string {
 // text writes one measurement for a terminal.
 func (o outcome) text(w io.Writer) {
 	for _, r := range o.rows {
-		fmt.Fprintf(w, "\n%s\n  measured  %s\n  target    %s\n  met       %s\n  how       %s\n", r.what, r.measured, r.target, yesNo(r.met), r.how)
+		fmt.Fprintf(w, "\n%s\n  measured  %s\n  target    %s\n  met       %s\n  how       %s\n", r.what, r.measured, r.target, r.verdict(), r.how)
 	}
 	if o.err != nil {
 		fmt.Fprintf(w, "\n%s\n  not measured: %v\n", o.name, o.err)
@@ -67,12 +70,12 @@ func (r *report) markdown(w io.Writer) error {
 	b.WriteString("# Benchmarks\n\nThe targets of `DESIGN.md`, section 14, measured side by side in one run.\n")
 	b.WriteString("`make bench` wrote this file: run it again instead of editing it.\n\n")
 	fmt.Fprintf(&b, "| | |\n|---|---|\n| command | `%s` |\n| machine | %s |\n", r.settings.command(r.only), cell(strings.Join(r.machine, "; ")))
-	fmt.Fprintf(&b, "| commit | %s |\n| date | %s, %s in all |\n\n", commit(), r.began.UTC().Format(time.DateOnly), r.took.Round(time.Second))
+	fmt.Fprintf(&b, "| commit | %s |\n| date | %s, %s in all |\n\n", revision, r.began.UTC().Format(time.DateOnly), r.took.Round(time.Second))
 	b.WriteString("One of them alone: `make bench ONLY=<name>`.\n\n")
 	b.WriteString("| name | what | target | measured | met | how |\n|---|---|---|---|---|---|\n")
 	for _, o := range r.outcomes {
 		for _, row := range o.rows {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", o.name, cell(row.what), cell(row.target), cell(row.measured), yesNo(row.met), cell(row.how))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", o.name, cell(row.what), cell(row.target), cell(row.measured), row.verdict(), cell(row.how))
 		}
 		if o.err != nil {
 			first, _, _ := strings.Cut(o.err.Error(), "\n")
@@ -106,23 +109,8 @@ func cell(text string) string {
 
 func joined(names []string) string { return strings.Join(names, " ") }
 
-// commit is the revision this program was built from.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, modified := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = ", with changes"
-		}
-	}
-	return revision + modified
-}
+// revision is the commit that was measured; the Makefile sets it.
+var revision = "unknown"
 
 func kernel() string {
 	out, err := exec.Command("uname", "-sr").Output() //nolint:noctx // ends by itself
