@@ -63,7 +63,7 @@ also holds the modules listed with the texts after it. One of them,
 go.mau.fi/libsignal, is under the GNU General Public License, version 3, so that the
 binary as a whole is passed on under that licence, and with the complete corresponding
 source: that of this project at the package's version, and of the modules at the
-versions named below, which the Go module proxy (https://proxy.golang.org) serves.
+versions named below, as "go mod download" fetches them.
 `
 
 // copyright is the text of every licence in the connector, each once, under the
