@@ -257,9 +257,18 @@ func (m *Manager) entry(id string) (*session, error) {
 	return m.entryLocked(id), nil
 }
 
-// admit makes o the session's current state, unless the sessions to be closed at
-// the end were counted already: nobody would close this one.
-func (m *Manager) admit(s *session, o *opened) bool {
+// admit makes o the session's current state. Once the sessions to be closed at the
+// end were counted nobody would close this one: it is given back, and ErrClosing.
+func (m *Manager) admit(ctx context.Context, s *session, o *opened) error {
+	if m.hold(s, o) {
+		return nil
+	}
+	err := errors.Join(ErrClosing, o.shut())
+	m.giveBack(ctx, s, o.taken, err)
+	return err
+}
+
+func (m *Manager) hold(s *session, o *opened) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.over {

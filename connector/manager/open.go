@@ -91,9 +91,7 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
 	m.deliver(s, o)
-	if !m.admit(s, o) {
-		err := errors.Join(ErrClosing, o.shut())
-		m.giveBack(ctx, s, o.taken, err)
+	if err := m.admit(ctx, s, o); err != nil {
 		return err
 	}
 	o.rep.Changed() // what was written before the line above woke nobody

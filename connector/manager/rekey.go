@@ -59,9 +59,7 @@ func (m *Manager) rekeyUnheld(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if !m.admit(s, o) {
-		err := errors.Join(ErrClosing, o.shut())
-		m.giveBack(ctx, s, o.taken, err)
+	if err := m.admit(ctx, s, o); err != nil {
 		return err
 	}
 	err = o.rep.Rebase(ctx, true)

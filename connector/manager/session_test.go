@@ -77,13 +77,13 @@ func TestNothingIsAdmittedAfterTheEnd(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	if !m.admit(early, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) {
+	if !m.hold(early, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) {
 		t.Fatal("a running connector admits nothing")
 	}
 	if held := m.heldAtEnd(); len(held) != 1 || held[0] != early {
 		t.Errorf("%d sessions are to be closed at the end, want the early one", len(held))
 	}
-	if m.admit(late, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) || late.current() != nil {
+	if m.hold(late, &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}) || late.current() != nil {
 		t.Error("a session was admitted that nobody closes")
 	}
 }
