@@ -26,6 +26,8 @@ type logAdapter struct {
 	log    *slog.Logger
 	module string
 	raw    bool
+	// complained is called where whatsmeow warns of something, in its goroutine; nil: nobody.
+	complained func()
 }
 
 var _ waLog.Logger = (*logAdapter)(nil)
@@ -44,10 +46,13 @@ func (a *logAdapter) Debugf(msg string, args ...any) { a.out(slog.LevelDebug, ms
 
 // Sub implements waLog.Logger.
 func (a *logAdapter) Sub(module string) waLog.Logger {
-	return &logAdapter{log: a.log, module: a.module + "/" + module, raw: a.raw}
+	return &logAdapter{log: a.log, module: a.module + "/" + module, raw: a.raw, complained: a.complained}
 }
 
 func (a *logAdapter) out(level slog.Level, msg string, args []any) {
+	if level >= slog.LevelWarn && a.complained != nil {
+		a.complained()
+	}
 	if !a.raw && level < slog.LevelWarn {
 		return
 	}

@@ -183,7 +183,9 @@ func (s *Session) openStore(ctx context.Context) error {
 
 func (s *Session) newClient() {
 	nameDevice(cmp.Or(s.cfg.DeviceName, "Cloud Session Sync"))
-	cli := whatsmeow.NewClient(s.device, s.adapter("Client"))
+	log := s.adapter("Client")
+	log.complained = s.guard.turn.end
+	cli := whatsmeow.NewClient(s.device, log)
 	http := s.cfg.Endpoint.httpClient()
 	cli.SetPreLoginHTTPClient(http)
 	cli.SetWebsocketHTTPClient(http)
@@ -204,6 +206,8 @@ func (s *Session) newClient() {
 	// Without one, a refusal with code 413 or 414 would call a nil function.
 	cli.RefreshCAT = func(context.Context) error { return errors.New("this is no Messenger session") }
 	cli.PreRetryCallback = s.answering
+	// Answers take their turns anyway; beside each other they only wait, and after a lost connection fail, in a crowd.
+	cli.SetMaxParallelRetryReceiptHandling(1)
 	cli.BackgroundEventCtx = s.ctx
 	cli.AddEventHandlerWithSuccessStatus(s.handle)
 	s.cli = cli

@@ -9,8 +9,9 @@ import (
 )
 
 // maxTurn is how long an encryption is waited for that has read its session and not written it back. It takes
-// microseconds; one that failed in between never comes back.
-const maxTurn = 500 * time.Millisecond
+// milliseconds, a thousand times that on a machine that is overloaded. One that failed in between never comes back:
+// whatsmeow says so in its log, which ends the turn at once (logAdapter), or it is waited for this long.
+const maxTurn = 5 * time.Second
 
 // turn lets what moves Signal sessions go one after the other: decryptions, writes of sends, and what whatsmeow
 // encrypts outside its send lock, from reading the session to writing it back.

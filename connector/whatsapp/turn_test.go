@@ -2,6 +2,7 @@ package whatsapp
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,25 @@ func TestLateEndLeavesTheNextTurn(t *testing.T) {
 		time.Sleep(maxTurn + time.Millisecond)
 		if !free() {
 			t.Error("a turn that is never ended has no end")
+		}
+	})
+}
+
+// An encryption that fails between reading and writing is heard of in the log, and
+// nobody waits for it.
+func TestFailureEndsTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turn := newTurn()
+		log := (&logAdapter{log: slog.New(slog.DiscardHandler), complained: turn.end}).Sub("Client")
+		for _, complain := range []func(string, ...any){log.Warnf, log.Errorf} {
+			began := time.Now()
+			turn.begin(t.Context())
+			log.Infof("all is well")
+			complain("no session can be built")
+			if !turn.take(t.Context()) || time.Since(began) > 0 {
+				t.Errorf("the turn was free after %v", time.Since(began))
+			}
+			turn.give()
 		}
 	})
 }
