@@ -16,9 +16,10 @@ import (
 )
 
 // linger is how long a socket stays open after the last stanza of a stream
-// (515, failure, device_removed, replaced). A client that is cut off at once
-// may lose the stanza: its reader and its handler are different goroutines.
-const linger = 300 * time.Millisecond
+// (515, failure, device_removed, replaced), unless the client closes it, as
+// whatsmeow does. A client that is cut off at once may lose the stanza: its
+// reader and its handler are different goroutines.
+const linger = 3 * time.Second
 
 // conn is one client socket.
 type conn struct {

@@ -70,6 +70,8 @@ var operations = []operation{
 		return o.Device.AppState.PutAppStateVersion(ctx, o.patchName(), o.rand.Uint64N(50)+1, [128]byte(o.bytes(128)))
 	}},
 	{"DeleteAppStateVersion", func(ctx context.Context, o *Ops) error {
+		o.appState.Lock()
+		defer o.appState.Unlock()
 		return o.Device.AppState.DeleteAppStateVersion(ctx, o.patchName())
 	}},
 	{"PutAppStateMutationMACs", putMutationMACs},
@@ -190,6 +192,8 @@ func putAppStateSyncKey(ctx context.Context, o *Ops) error {
 
 // putMutationMACs needs the version row that the foreign key points to.
 func putMutationMACs(ctx context.Context, o *Ops) error {
+	o.appState.Lock()
+	defer o.appState.Unlock()
 	name, version := o.patchName(), o.rand.Uint64N(50)+1
 	if err := o.Device.AppState.PutAppStateVersion(ctx, name, version, [128]byte(o.bytes(128))); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 
 	"go.mau.fi/whatsmeow/proto/waAdv"
 	"go.mau.fi/whatsmeow/store"
@@ -19,6 +20,10 @@ type Ops struct {
 	Container *sqlstore.Container
 	Device    *store.Device
 
+	// appState is held while a patch of the app state is applied or forgotten, as
+	// whatsmeow's client does; those beside each other share it.
+	appState *sync.Mutex
+
 	rand   *rand.Rand
 	hashes [][32]byte // of buffered events
 	macs   [][]byte   // indexes of app state mutations
@@ -30,6 +35,7 @@ type Ops struct {
 func NewOps(ctx context.Context, db *sql.DB, seed uint64) (*Ops, error) {
 	o := &Ops{
 		Container: sqlstore.NewWithDB(db, "sqlite", nil),
+		appState:  new(sync.Mutex),
 		rand:      rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
 	}
 	if err := o.Container.Upgrade(ctx); err != nil {
@@ -56,6 +62,7 @@ func (o *Ops) Beside(seed uint64) *Ops {
 	return &Ops{
 		Container: o.Container,
 		Device:    &device,
+		appState:  o.appState,
 		rand:      rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
 		serial:    int(seed&0xffff) << 16,
 	}
