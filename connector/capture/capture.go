@@ -2,7 +2,7 @@
 //
 // Triggers note the primary key of every row that changes, in the same file and
 // the same transaction as the change itself. Delta reads the noted rows, Base
-// reads all of them, Apply writes either into another file. What has been noted
+// reads all of them, Create and Apply write them into another file. What has been noted
 // is forgotten only by Acknowledge, and only as far as the push that is
 // acknowledged had seen it.
 //

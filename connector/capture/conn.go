@@ -6,9 +6,29 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"modernc.org/sqlite"
 )
+
+// A connection holds half a megabyte to one, most of it the schema with its
+// triggers and what was compiled with them, and to open one takes five
+// milliseconds of a processor for the same reason: more than a message does.
+const (
+	longIdle  = 30 * time.Second // how long an unused connection stays open in a process with few of them
+	shortIdle = 3 * time.Second  // and at least, however many there are
+	manyConns = 512              // from here on the more there are the shorter they stay
+)
+
+// openConns counts the connections to all files of this process.
+var openConns atomic.Int64
+
+// idleTime is how long a connection stays open that is not used, when so many
+// are open.
+func idleTime(open int64) time.Duration {
+	return max(shortIdle, longIdle*manyConns/time.Duration(max(open, manyConns)))
+}
 
 // sqliteConn is what modernc's connection offers to database/sql.
 type sqliteConn interface {
@@ -48,6 +68,7 @@ func (c connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
 		return nil, errors.Join(fmt.Errorf("%T lacks a method that capture needs", raw), raw.Close())
 	}
 	w := &conn{sqliteConn: inner, f: c.f}
+	c.f.db.SetConnMaxIdleTime(idleTime(openConns.Add(1)))
 	hooks.RegisterCommitHook(w.commit)
 	return w, nil
 }
@@ -105,6 +126,7 @@ func (c *conn) IsValid() bool {
 // Close implements driver.Conn.
 func (c *conn) Close() error {
 	defer c.f.conns.Done()
+	openConns.Add(-1)
 	return errors.Join(c.statements.close(), c.sqliteConn.Close())
 }
 

@@ -1,70 +1,9 @@
 package capture
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
 	"strings"
-
-	"cloudsession/shared/sessionlog"
 )
-
-// rebuild empties the file and makes the tables of a base.
-func rebuild(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
-	if err := dropAll(ctx, tx); err != nil {
-		return fmt.Errorf("drop tables: %w", err)
-	}
-	for _, text := range p.Schema {
-		if err := allowedDDL(text); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, text); err != nil {
-			return fmt.Errorf("%w: create table or index of version %d: %w", ErrSchema, p.SchemaVersion, err)
-		}
-	}
-	if err := writeVersion(ctx, tx, p); err != nil {
-		return fmt.Errorf("write schema version: %w", err)
-	}
-	l, err := readLayout(ctx, tx)
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 1, need_base = 0", l.fingerprint)
-	return err
-}
-
-// dropAll removes the captured tables, and with them their triggers, what was
-// noted about them and what was in flight.
-func dropAll(ctx context.Context, tx *sql.Tx) error {
-	names, err := tableNames(ctx, tx)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !captured(name) && name != versionTable && !strings.HasPrefix(name, dirtyTable("")) {
-			continue
-		}
-		if err := dropObject(ctx, tx, object{kind: "TABLE", name: name}); err != nil {
-			return err
-		}
-	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM "+inFlightTable)
-	return err
-}
-
-// writeVersion makes the version table as whatsmeow's store does, so that its
-// Upgrade goes on from there.
-func writeVersion(ctx context.Context, tx *sql.Tx, p sessionlog.Push) error {
-	if p.SchemaVersion == 0 {
-		return nil
-	}
-	if _, err := tx.ExecContext(ctx, "CREATE TABLE "+versionTable+" (version INTEGER, compat INTEGER)"); err != nil {
-		return err
-	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO "+versionTable+" (version, compat) VALUES (?, ?)",
-		p.SchemaVersion, p.SchemaCompat)
-	return err
-}
 
 // allowedDDL returns ErrSchema unless text is one CREATE TABLE or CREATE INDEX
 // of a captured table. A push is authentic when it gets here; this keeps a

@@ -19,7 +19,6 @@ import (
 
 const (
 	busyTimeout = 10 * time.Second // how long a write waits for another one
-	idleTime    = 30 * time.Second // a connection holds about 240 kB: idle sessions give it back
 	idleConns   = 2                // one writing, one reading the delta
 	closeWait   = 5 * time.Second  // for transactions that Close finds running
 )
@@ -34,9 +33,8 @@ type File struct {
 	closing  atomic.Bool // commits are refused from now on
 	conns    sync.WaitGroup
 
-	mu       sync.Mutex
-	replayed replayed
-	layout   *layout // of the captured tables, nil until needed; see currentLayout
+	mu     sync.Mutex
+	layout *layout // of the captured tables, nil until needed; see currentLayout
 }
 
 // Open opens the session file at path, creating it (0600) and its folder (0700)
@@ -62,7 +60,6 @@ func Open(ctx context.Context, path string, o Options) (*File, error) {
 	}
 	f.db = sql.OpenDB(connector{Connector: base, f: f})
 	f.db.SetMaxIdleConns(idleConns)
-	f.db.SetConnMaxIdleTime(idleTime)
 	if err := f.createState(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open session file %s: %w", path, corrupt(err)), f.Close())
 	}
@@ -95,14 +92,7 @@ func prepare(abs string) error {
 	info, err := os.Lstat(abs)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
-			return err
-		}
-		file, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		return file.Close()
+		return writeNew(abs, nil)
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
@@ -111,6 +101,19 @@ func prepare(abs string) error {
 		return os.Chmod(abs, 0o600)
 	}
 	return nil
+}
+
+// writeNew writes a file (0600) that must not be there yet, and its folder (0700).
+func writeNew(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Close())
 }
 
 // DB returns the handle that whatsmeow's store and the inbox use. Its dialect

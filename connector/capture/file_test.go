@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func mode(t *testing.T, path string) os.FileMode {
@@ -134,5 +135,22 @@ func TestInodeTellsACopy(t *testing.T) {
 	}
 	if b, err := BootID(); err != nil || a != b || len(a) != 36 {
 		t.Errorf("boot ids %q and %q, %v", a, b, err)
+	}
+}
+
+func TestIdleTime(t *testing.T) {
+	for open, want := range map[int64]time.Duration{0: longIdle, 1: longIdle, 512: longIdle, 1024: 15 * time.Second, 1 << 30: shortIdle} {
+		if got := idleTime(open); got != want {
+			t.Errorf("%d open: %s, want %s", open, got, want)
+		}
+	}
+	before := openConns.Load()
+	f := open(t, "", Options{})
+	if n := openConns.Load(); n <= before {
+		t.Errorf("%d connections are open, %d were before", n, before)
+	}
+	must(t, f.Close())
+	if n := openConns.Load(); n != before {
+		t.Errorf("%d connections are open, want %d", n, before)
 	}
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ type session struct {
 // newSession returns a session whose first base is acknowledged and applied.
 func newSession(t testing.TB, seed uint64) *session {
 	t.Helper()
-	s := &session{File: open(t, "", Options{}), replica: open(t, "", Options{})}
+	s := &session{File: open(t, "", Options{})}
 	s.ops = newOps(t, s.File, seed)
 	if !install(t, s.File) {
 		t.Error("a new file needs no base")
@@ -133,7 +134,7 @@ func (s *session) deliver(t testing.TB, c Changes) {
 	if err := s.SetInFlight(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, s.replica, c.Push)
+	s.replay(t, c.Push)
 	if err := s.Acknowledge(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -144,17 +145,37 @@ func (s *session) inFlight(c Changes) InFlight {
 	return InFlight{Epoch: 1, FirstSeq: s.seq, Tags: [][32]byte{{byte(s.seq)}}, Base: c.Push.Base, Mark: c.Mark}
 }
 
-// apply encodes, decodes and applies p.
-func apply(t testing.TB, f *File, p sessionlog.Push) {
+// replay encodes and decodes p, and gives it to the replica; a base makes a new one.
+func (s *session) replay(t testing.TB, p sessionlog.Push) {
 	t.Helper()
 	data, err := p.Marshal()
+	must(t, err)
+	p, err = sessionlog.Unmarshal(data)
+	must(t, err)
+	if p.Base {
+		s.replica, err = Create(t.Context(), filepath.Join(t.TempDir(), "session.db"), p, Options{})
+		must(t, err)
+		made := s.replica
+		t.Cleanup(func() { must(t, made.Close()) })
+	}
+	must(t, tryReplay(t, s.replica, p))
+}
+
+// tryReplay puts p into f, or nothing.
+func tryReplay(t testing.TB, f *File, p sessionlog.Push) error {
+	r, err := f.Replay(t.Context())
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if p, err = sessionlog.Unmarshal(data); err != nil {
-		t.Fatal(err)
+	if err := r.Apply(t.Context(), p); err != nil {
+		return errors.Join(err, r.Rollback())
 	}
-	if err := f.Apply(t.Context(), p); err != nil {
+	return r.Commit(t.Context())
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -22,8 +22,8 @@ func dirtyTable(name string) string { return ownPrefix + "dirty_" + name }
 //
 // It returns true when only a base can be pushed next, because changes may have
 // gone unseen, or because the tables are no longer those of the last push. A
-// new file needs a base, a file built by Apply doesn't as long as it still has
-// the schema it was built with.
+// new file needs a base, a file made by Create doesn't as long as it still has
+// the schema it was made with.
 //
 // ErrSchema tells that a table can't be captured: it has no primary key, or
 // rows whose key is NULL.
@@ -33,11 +33,15 @@ func (f *File) Install(ctx context.Context) (schemaChanged bool, err error) {
 		if l, err = readLayout(ctx, tx); err != nil {
 			return err
 		}
-		renewed, err := l.install(ctx, tx)
+		replayed, err := isReplayed(ctx, tx)
 		if err != nil {
 			return err
 		}
-		schemaChanged, err = noteSchema(ctx, tx, l.fingerprint, renewed)
+		renewed, err := l.install(ctx, tx, replayed)
+		if err != nil {
+			return err
+		}
+		schemaChanged, err = noteSchema(ctx, tx, l.fingerprint, renewed, replayed)
 		return err
 	})
 	if err != nil {
@@ -48,8 +52,9 @@ func (f *File) Install(ctx context.Context) (schemaChanged bool, err error) {
 }
 
 // install makes the file's triggers and dirty tables those of l. It reports
-// whether any had to be made.
-func (l *layout) install(ctx context.Context, tx *sql.Tx) (renewed bool, err error) {
+// whether any had to be made. unseen tells that the triggers that are there let
+// rows pass.
+func (l *layout) install(ctx context.Context, tx *sql.Tx, unseen bool) (renewed bool, err error) {
 	have, err := ownObjects(ctx, tx)
 	if err != nil {
 		return false, err
@@ -57,13 +62,16 @@ func (l *layout) install(ctx context.Context, tx *sql.Tx) (renewed bool, err err
 	for i := range l.tables {
 		t := &l.tables[i]
 		want := t.objects()
-		if matches(have, want) {
+		there := matches(have, want)
+		if !there || unseen {
+			if err := t.refuseNullKeys(ctx, tx); err != nil {
+				return false, err
+			}
+		}
+		if there {
 			continue
 		}
 		renewed = true
-		if err := t.refuseNullKeys(ctx, tx); err != nil {
-			return false, err
-		}
 		for _, o := range want {
 			if err := replaceObject(ctx, tx, have, o); err != nil {
 				return false, fmt.Errorf("capture %s: %w", t.Name, err)

@@ -26,10 +26,15 @@ func (s *shared) find(l *layout) *layout {
 	s.Lock()
 	defer s.Unlock()
 	known := s.byPrint[l.fingerprint]
-	if known == nil || known.version != l.version || known.compat != l.compat || !slices.Equal(known.ddl, l.ddl) {
+	if known == nil || !known.same(l) {
 		return nil
 	}
 	return known
+}
+
+// same reports whether l and other are made by the same statements.
+func (l *layout) same(other *layout) bool {
+	return l.version == other.version && l.compat == other.compat && slices.Equal(l.ddl, other.ddl)
 }
 
 // keep lets others share l.

@@ -119,7 +119,8 @@ func (f *File) setLayout(l *layout) {
 // checkInstalled returns ErrNotInstalled unless the triggers are those of l.
 func (l *layout) checkInstalled(ctx context.Context, tx *sql.Tx) error {
 	var stored string
-	if err := tx.QueryRowContext(ctx, "SELECT schema FROM "+stateTable).Scan(&stored); err != nil {
+	var replayed bool
+	if err := tx.QueryRowContext(ctx, "SELECT schema, replayed FROM "+stateTable).Scan(&stored, &replayed); err != nil {
 		return err
 	}
 	have, err := ownObjects(ctx, tx)
@@ -133,6 +134,9 @@ func (l *layout) checkInstalled(ctx context.Context, tx *sql.Tx) error {
 	}
 	if stored != l.fingerprint {
 		return fmt.Errorf("%w: the tables have changed", ErrNotInstalled)
+	}
+	if replayed {
+		return fmt.Errorf("%w: the file was made from a base and its triggers note nothing yet", ErrNotInstalled)
 	}
 	return nil
 }

@@ -148,8 +148,8 @@ func TestBaseOfAnOlderWhatsmeow(t *testing.T) {
 		t.Fatalf("schema version %d, compat %d: rewrite this test for the new one", c.Push.SchemaVersion, c.Push.SchemaCompat)
 	}
 	old := downgrade(t, c.Push)
-	restored := open(t, "", Options{})
-	apply(t, restored, old)
+	s.replay(t, old)
+	restored := s.replica
 	if err := restored.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}

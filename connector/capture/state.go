@@ -30,7 +30,7 @@ var stateSchema = []string{
 		acked_tag   BLOB    NOT NULL DEFAULT (zeroblob(32)),
 		need_base   INTEGER NOT NULL DEFAULT 0,
 		schema      TEXT    NOT NULL DEFAULT '', -- fingerprint of the captured tables as last installed or built
-		replayed    INTEGER NOT NULL DEFAULT 0,  -- built by Apply, triggers not yet installed
+		replayed    INTEGER NOT NULL DEFAULT 0,  -- made by Create and not yet installed: the triggers note nothing
 		boot_id     TEXT    NOT NULL DEFAULT '',
 		inode       INTEGER NOT NULL DEFAULT 0
 	)`,
@@ -46,8 +46,11 @@ var stateSchema = []string{
 	)`,
 	`CREATE TABLE ` + generationTable + ` (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL)`,
 	`INSERT INTO ` + stateTable + ` (id) VALUES (1)`,
-	`INSERT INTO ` + generationTable + ` (id, n) VALUES (1, 1)`,
+	firstGeneration,
 }
+
+// firstGeneration makes the row without which triggers note nothing.
+const firstGeneration = `INSERT INTO ` + generationTable + ` (id, n) VALUES (1, 1)`
 
 func (f *File) createState(ctx context.Context) error {
 	var exists bool
@@ -254,19 +257,29 @@ func splitTags(joined []byte) ([][32]byte, error) {
 
 // noteSchema stores the fingerprint of what Install found, and whether a base
 // is needed because of it. renewed tells that triggers were missing: then
-// changes may have gone unseen, except in a file that Apply has just built.
-func noteSchema(ctx context.Context, tx *sql.Tx, fingerprint string, renewed bool) (changed bool, err error) {
+// changes may have gone unseen, except in a file that Create has just made,
+// whose triggers note changes from here on.
+func noteSchema(ctx context.Context, tx *sql.Tx, fingerprint string, renewed, replayed bool) (changed bool, err error) {
 	var stored string
-	var replayed bool
-	err = tx.QueryRowContext(ctx, "SELECT schema, replayed FROM "+stateTable).Scan(&stored, &replayed)
-	if err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT schema FROM "+stateTable).Scan(&stored); err != nil {
 		return false, err
 	}
 	changed = stored != fingerprint || renewed && !replayed
 	if !changed && !renewed && !replayed {
 		return false, nil
 	}
+	if replayed {
+		if _, err := tx.ExecContext(ctx, firstGeneration); err != nil {
+			return false, err
+		}
+	}
 	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 0, need_base = max(need_base, ?)",
 		fingerprint, changed)
 	return changed, err
+}
+
+// isReplayed reports whether the file was made by Create and not installed since.
+func isReplayed(ctx context.Context, tx *sql.Tx) (replayed bool, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT replayed FROM "+stateTable).Scan(&replayed)
+	return replayed, err
 }

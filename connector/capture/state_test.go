@@ -162,7 +162,7 @@ func TestCrashAtEachStep(t *testing.T) {
 				}
 			}
 			if reached >= 3 {
-				apply(t, s.replica, c.Push)
+				s.replay(t, c.Push)
 			}
 			if reached >= 4 {
 				if err := s.Acknowledge(ctx, p); err != nil {

@@ -17,6 +17,7 @@ import (
 type builder struct {
 	path, tmp string
 	file      *capture.File
+	replay    *capture.Replay // not yet committed
 }
 
 func newBuilder(path string) *builder { return &builder{path: path, tmp: path + ".restoring"} }
@@ -24,7 +25,8 @@ func newBuilder(path string) *builder { return &builder{path: path, tmp: path + 
 // companions are the suffixes of the files that SQLite keeps beside a database.
 var companions = []string{"", "-wal", "-shm", "-journal"}
 
-func (b *builder) open(ctx context.Context) error {
+// prepare makes sure that both names are free.
+func (b *builder) prepare() error {
 	for _, suffix := range companions {
 		if _, err := os.Lstat(b.path + suffix); err == nil {
 			return fmt.Errorf("%s: %w", b.path+suffix, fs.ErrExist)
@@ -32,21 +34,32 @@ func (b *builder) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.remove(); err != nil { // what a crash left
-		return err
-	}
-	f, err := capture.Open(ctx, b.tmp, capture.Options{})
-	if err != nil {
-		return err
-	}
-	b.file = f
-	return nil
+	return b.remove() // what a crash left
 }
 
-func (b *builder) apply(ctx context.Context, p sessionlog.Push) error { return b.file.Apply(ctx, p) }
+// apply replays a push. The first one is a base: package sessionlog reads no log that begins otherwise.
+func (b *builder) apply(ctx context.Context, p sessionlog.Push) (err error) {
+	if b.file == nil {
+		if b.file, err = capture.Create(ctx, b.tmp, p, capture.Options{}); err != nil {
+			return err
+		}
+		if b.replay, err = b.file.Replay(ctx); err != nil {
+			return err
+		}
+	}
+	return b.replay.Apply(ctx, p)
+}
 
 // finish checks the file, closes it, and moves it to its path.
 func (b *builder) finish(ctx context.Context) error {
+	if b.replay == nil {
+		return errors.New("the log holds no push")
+	}
+	replay := b.replay
+	b.replay = nil
+	if err := replay.Commit(ctx); err != nil {
+		return err
+	}
 	if err := b.file.Check(ctx); err != nil {
 		return err
 	}
@@ -71,6 +84,10 @@ func (b *builder) finish(ctx context.Context) error {
 
 // discard removes what finish did not move. Its errors only leave garbage that the next restore removes.
 func (b *builder) discard() {
+	if b.replay != nil {
+		_ = b.replay.Rollback()
+		b.replay = nil
+	}
 	if b.file != nil {
 		_ = b.file.Close()
 		b.file = nil

@@ -69,7 +69,7 @@ func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path str
 	}
 	found := Restored{Cursor: parent, Log: LogSize{Epochs: len(lineage)}}
 	b := newBuilder(path)
-	if err := b.open(ctx); err != nil {
+	if err := b.prepare(); err != nil {
 		return Restored{}, err
 	}
 	defer b.discard()

@@ -8,6 +8,7 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 
 	"cloudsession/connector/capture"
+	"cloudsession/shared/sessionlog"
 )
 
 // throughTheLog builds the file that another machine gets from the log: everything captured now, replayed.
@@ -18,16 +19,24 @@ func (c *client) throughTheLog() string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	path := filepath.Join(c.t.TempDir(), "elsewhere.db")
-	f, err := capture.Open(ctx, path, capture.Options{})
+	return fileOf(c.t, base.Push)
+}
+
+// fileOf makes the file of a base and returns its path.
+func fileOf(t *testing.T, base sessionlog.Push) string {
+	t.Helper()
+	ctx := testContext(t)
+	path := filepath.Join(t.TempDir(), "elsewhere.db")
+	f, err := capture.Create(ctx, path, base, capture.Options{})
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if err := f.Apply(ctx, base.Push); err != nil {
-		c.t.Fatal(err)
+	replay, err := f.Replay(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := f.Close(); err != nil {
-		c.t.Fatal(err)
+	if err := errors.Join(replay.Apply(ctx, base), replay.Commit(ctx), f.Check(ctx), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

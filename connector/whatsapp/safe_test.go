@@ -1,11 +1,9 @@
 package whatsapp
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -13,7 +11,6 @@ import (
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
 
-	"cloudsession/connector/capture"
 	"cloudsession/connector/watest"
 )
 
@@ -252,15 +249,7 @@ func TestRestoredFromRecords(t *testing.T) {
 	c.close()
 	w.sendText(w.other, w.own.PN(), "while nobody was there")
 
-	path := filepath.Join(t.TempDir(), "restored.db")
-	file, err := capture.Open(testContext(t), path, capture.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(file.Apply(testContext(t), base.Push), file.Check(testContext(t)), file.Close()); err != nil {
-		t.Fatal(err)
-	}
-	restored := w.open(path)
+	restored := w.open(fileOf(t, base.Push))
 	if !restored.Paired() {
 		t.Fatal("no device in the restored file")
 	}

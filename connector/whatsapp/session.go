@@ -19,9 +19,6 @@ import (
 	"cloudsession/connector/inbox"
 )
 
-// maxIdle is how long an unused database connection stays open. It more than halves the memory of an idle session.
-const maxIdle = 3 * time.Second
-
 // SessionFile is what a session needs of its file: connector/capture's *File.
 type SessionFile interface {
 	// DB is the handle to use. Its transactions begin immediate, and foreign keys are on.
@@ -145,7 +142,6 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 
 func (s *Session) openStore(ctx context.Context) error {
 	db := s.cfg.File.DB()
-	db.SetConnMaxIdleTime(maxIdle)
 	if err := inbox.Migrate(ctx, db); err != nil {
 		return err
 	}

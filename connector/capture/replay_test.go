@@ -2,8 +2,12 @@ package capture
 
 import (
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"cloudsession/shared/sessionlog"
 )
@@ -35,29 +39,89 @@ func TestReplayKeepsChildren(t *testing.T) {
 	}
 	s.compare(t)
 	if !foreignKeys(t, s.replica) {
-		t.Error("foreign keys are off after Apply")
+		t.Error("foreign keys are off after a replay")
 	}
 }
 
-// A base over anything gives exactly the base.
-func TestBaseReplacesAll(t *testing.T) {
+// Create makes a file of its own: it never touches one that is there.
+func TestCreateOverwritesNothing(t *testing.T) {
 	s := newSession(t, 1)
-	other := newSession(t, 2)
-	for range 50 {
-		if _, err := other.ops.Step(t.Context()); err != nil {
-			t.Fatal(err)
+	c, err := s.Base(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := dump(t, s.replica)
+	for what, forget := range map[string]func(){"first of its schema": forgetTemplates, "another": func() {}} {
+		forget()
+		if _, err := Create(t.Context(), s.replica.Path(), c.Push, Options{}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
-	exec(t, other.File, "CREATE TABLE inbox_other (a TEXT PRIMARY KEY)", "CREATE TABLE mine (a)")
-	install(t, other.File)
-	s.replica = other.File // installed, dirty, with one table more
-	s.pushBase(t)
-	s.compare(t)
-	if st, err := other.State(t.Context()); err != nil || st.Dirty || st.NeedBase || st.InFlight != nil {
+	if diff := cmp.Diff(before, dump(t, s.replica)); diff != "" {
+		t.Errorf("the file was touched:\n%s", diff)
+	}
+}
+
+func forgetTemplates() {
+	templates.Lock()
+	defer templates.Unlock()
+	templates.kept = nil
+}
+
+// What is replayed is no change. What comes after Install is one, and in
+// between nothing may be pushed.
+func TestCreatedFileNotesFromInstallOn(t *testing.T) {
+	s := newSession(t, 1)
+	if _, err := s.replica.Base(t.Context()); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("base before Install: %v", err)
+	}
+	if _, _, err := s.replica.Delta(t.Context()); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("delta before Install: %v", err)
+	}
+	if install(t, s.replica) {
+		t.Error("needs a base")
+	}
+	if st, err := s.replica.State(t.Context()); err != nil || st.Dirty || st.NeedBase {
 		t.Errorf("state %+v, %v", st, err)
 	}
-	if install(t, other.File) {
-		t.Error("needs a base")
+	exec(t, s.replica, "INSERT INTO whatsmeow_lid_map (lid, pn) VALUES ('1', '2')")
+	c, dirty, err := s.replica.Delta(t.Context())
+	if err != nil || !dirty || len(c.Push.Records) != 1 {
+		t.Errorf("delta of %d records, %v, %v", len(c.Push.Records), dirty, err)
+	}
+}
+
+// Install looks at the rows that no trigger has seen.
+func TestInstallRefusesNullKeysFromABase(t *testing.T) {
+	table := sessionlog.Table{Name: "inbox_x", Columns: []string{"a"}, Key: []string{"a"}}
+	p := sessionlog.Push{
+		Base: true, Schema: []string{"CREATE TABLE inbox_x (a TEXT PRIMARY KEY)"},
+		Tables: []sessionlog.Table{table}, Records: []sessionlog.Record{{Key: []any{nil}, Row: []any{nil}}},
+	}
+	f, err := Create(t.Context(), filepath.Join(t.TempDir(), "session.db"), p, Options{})
+	must(t, err)
+	defer func() { must(t, f.Close()) }()
+	must(t, tryReplay(t, f, p))
+	if _, err := f.Install(t.Context()); !errors.Is(err, ErrSchema) {
+		t.Errorf("install: %v", err)
+	}
+}
+
+// Two schemas at a time, in any order, get each its own tables.
+func TestTemplatesBySchema(t *testing.T) {
+	for i := range 9 {
+		name := []string{"inbox_a", "inbox_b", "inbox_c"}[i%3]
+		f, err := Create(t.Context(), filepath.Join(t.TempDir(), "session.db"), sessionlog.Push{
+			Base: true, SchemaVersion: 7, SchemaCompat: 3, Schema: []string{"CREATE TABLE " + name + " (a TEXT PRIMARY KEY)"},
+		}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, f, "INSERT INTO "+name+" VALUES ('x')")
+		must(t, f.Close())
+		if n := len(templates.kept); n > maxTemplates {
+			t.Errorf("%d templates are kept", n)
+		}
 	}
 }
 
@@ -78,7 +142,7 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 		"table without DDL":  {Base: true, SchemaVersion: 99, Tables: []sessionlog.Table{table}, Records: gone},
 		"DDL that is no DDL": {Base: true, SchemaVersion: 99, Schema: []string{"CREATE TABLE whatsmeow_x (a, nonsense"}},
 	} {
-		err := s.replica.Apply(t.Context(), p)
+		err := replayOrCreate(t, s.replica, p)
 		if !errors.Is(err, ErrSchema) || name != "no such table" && !strings.Contains(err.Error(), "version 99") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -92,6 +156,18 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// replayOrCreate tries what a push asks for.
+func replayOrCreate(t *testing.T, f *File, p sessionlog.Push) error {
+	if !p.Base {
+		return tryReplay(t, f, p)
+	}
+	made, err := Create(t.Context(), filepath.Join(t.TempDir(), "session.db"), p, Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(tryReplay(t, made, p), made.Close())
+}
+
 func TestDeltaNeedsAReplayedFile(t *testing.T) {
 	s := newSession(t, 1)
 	if err := s.ops.Run(t.Context(), "PutSession"); err != nil {
@@ -101,11 +177,11 @@ func TestDeltaNeedsAReplayedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(t.Context(), c.Push); err == nil {
+	if err := tryReplay(t, s.File, c.Push); err == nil {
 		t.Error("a delta was applied to a live file")
 	}
 	fresh := open(t, "", Options{})
-	if err := fresh.Apply(t.Context(), c.Push); err == nil {
+	if err := tryReplay(t, fresh, c.Push); err == nil {
 		t.Error("a delta was applied to an empty file")
 	}
 }
@@ -160,7 +236,7 @@ func TestCheckFindsOrphans(t *testing.T) {
 			break
 		}
 	}
-	apply(t, s.replica, c.Push)
+	s.replay(t, c.Push)
 	err = s.replica.Check(t.Context())
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "inbox_c") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("Check: %v", err)
