@@ -13,6 +13,11 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
+// closesAtOnce bounds how many sessions are closed side by side. All at once, a
+// thousand would be half closed when the time is over, and none of them sealed;
+// the others stay connected until it is their turn.
+const closesAtOnce = 32
+
 // Close closes every session, exactly where possible: sockets closed, all
 // pushed, log sealed, owner row reserved for this connector's next start. It
 // returns when ctx ends at the latest; what is not closed by then ends with the
@@ -46,6 +51,7 @@ func (m *Manager) closeAll(ctx context.Context) error {
 	defer stop()
 	m.tasks.Wait()
 	var g errgroup.Group
+	g.SetLimit(closesAtOnce)
 	for _, s := range m.heldAtEnd() {
 		g.Go(func() error {
 			s.mu.Lock()

@@ -138,6 +138,7 @@ func (r *Replicator) keepPruned(ctx context.Context) {
 			rows, err := r.prune(ctx, job)
 			switch {
 			case errors.Is(err, ErrFenced): // the next owner prunes
+			case err != nil && ctx.Err() != nil: // the process ends: the next base prunes
 			case err != nil:
 				r.opt.Log.Warn("old restore points not pruned", "session", job.sessionID, "error", err)
 			case rows > 0:
