@@ -50,7 +50,7 @@ var stateSchema = []string{
 }
 
 // firstGeneration makes the row without which triggers note nothing.
-const firstGeneration = `INSERT INTO ` + generationTable + ` (id, n) VALUES (1, 1)`
+const firstGeneration = `INSERT INTO ` + generationTable + ` (id, n) VALUES (1, 1) ON CONFLICT DO NOTHING`
 
 func (f *File) createState(ctx context.Context) error {
 	var exists bool
