@@ -14,15 +14,21 @@ func (s *Session) Abort(ctx context.Context) error {
 	s.mu.Lock()
 	again := s.ending
 	s.ending = true
-	s.cancel() // under the lock: nothing is started after this
 	s.mu.Unlock()
 	s.sends.close()
 	s.handlers.close() // who is inside finds the socket closed
+	if !again {
+		close(s.stopped)
+	}
+	// Before the end of the context, which closes the socket as well: whatsmeow's
+	// reader, when it fails, looks without a lock at what Disconnect takes away.
+	s.disconnect()
+	s.mu.Lock() // spawn looks at the context under the lock: after this nothing is started
+	s.cancel()
+	s.mu.Unlock()
 	if again {
 		return nil
 	}
-	close(s.stopped)
-	s.disconnect()
 	close(s.hungUp)
 	errSends := waitFor(ctx, handlerGrace, "running sends", s.sends.wait)
 	errHandlers := waitFor(ctx, handlerGrace, "handlers", s.handlers.wait)

@@ -81,7 +81,11 @@ func (w *world) connector(id string) *rig.Connector {
 	}
 	c, err := w.rig.StartConnector(w.ctx, id, filepath.Join(w.dir, id), w.database...)
 	w.must(err)
-	w.t.Cleanup(func() { w.must(c.Stop(15 * time.Second)) })
+	w.t.Cleanup(func() {
+		if err := c.Stop(15 * time.Second); err != nil {
+			w.t.Errorf("%v\n%s", err, c.Logs())
+		}
+	})
 	w.connectors[id] = c
 	return c
 }

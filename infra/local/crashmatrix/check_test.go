@@ -50,6 +50,9 @@ func (s *scene) dueStarts(sameDisk bool) []string {
 		return err
 	})
 	switch {
+	case state.Epoch+1 == last.Epoch && last.Start == cloudstore.StartOwnFile && len(heads) == 0:
+		// A start from this file that did not come so far as to change it.
+		return []string{cloudstore.StartOwnFile}
 	case state.Epoch != last.Epoch:
 		return []string{cloudstore.StartSafe}
 	case last.Start == cloudstore.StartSafe && len(heads) == 0:
