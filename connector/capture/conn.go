@@ -68,7 +68,7 @@ func (c connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
 		return nil, errors.Join(fmt.Errorf("%T lacks a method that capture needs", raw), raw.Close())
 	}
 	w := &conn{sqliteConn: inner, f: c.f}
-	c.f.db.SetConnMaxIdleTime(idleTime(openConns.Add(1)))
+	c.f.keepIdle(idleTime(openConns.Add(1)))
 	hooks.RegisterCommitHook(w.commit)
 	return w, nil
 }
@@ -83,6 +83,16 @@ func (f *File) enter() bool {
 	}
 	f.conns.Add(1)
 	return true
+}
+
+// keepIdle sets how long a connection may be unused. Not when the file is
+// closing: in a closed pool this starts a goroutine that stays as long.
+func (f *File) keepIdle(d time.Duration) {
+	f.entering.Lock()
+	defer f.entering.Unlock()
+	if !f.closing.Load() {
+		f.db.SetConnMaxIdleTime(d)
+	}
 }
 
 // conn is one connection to a session file. Only the goroutine that database/sql

@@ -154,3 +154,24 @@ func TestIdleTime(t *testing.T) {
 		t.Errorf("%d connections are open, want %d", n, before)
 	}
 }
+
+// While the file closes nothing is started in its pool, which would stay: the
+// package's tests look for goroutines in the end.
+func TestClosingFileKeepsNothingIdle(t *testing.T) {
+	f, err := Open(t.Context(), filepath.Join(t.TempDir(), "session.db"), Options{})
+	must(t, err)
+	held, err := f.DB().Conn(t.Context())
+	must(t, err)
+	closed := make(chan error, 1)
+	go func() { closed <- f.Close() }()
+	for { // until it is closing
+		c, err := f.DB().Conn(t.Context())
+		if err != nil {
+			break
+		}
+		must(t, c.Close())
+	}
+	f.keepIdle(longIdle)
+	must(t, held.Close())
+	must(t, <-closed)
+}
