@@ -22,10 +22,14 @@ func (s *Session) Abort(ctx context.Context) error {
 	}
 	// Before the end of the context, which closes the socket as well: whatsmeow's
 	// reader, when it fails, looks without a lock at what Disconnect takes away.
-	s.disconnect()
+	// But a login that is under way must not come about: Disconnect waits for it.
+	if !s.dialling.Load() {
+		s.disconnect()
+	}
 	s.mu.Lock() // spawn looks at the context under the lock: after this nothing is started
 	s.cancel()
 	s.mu.Unlock()
+	s.disconnect() // again: nothing, or what the dialling left
 	if again {
 		return nil
 	}

@@ -76,7 +76,7 @@ func (s *Session) attempt() mail {
 	s.mail.forget()
 	s.guard.fault.Store(false)
 	s.setState(StateConnecting, "")
-	if err := s.cli.ConnectContext(s.ctx); err != nil {
+	if err := s.dial(); err != nil {
 		s.log.WarnContext(s.onBehalf(), "connecting didn't work", "error", scrub(err.Error()))
 		return mail{kind: mailDropped, detail: "connecting didn't work: " + scrub(err.Error())}
 	}
@@ -85,6 +85,16 @@ func (s *Session) attempt() mail {
 		s.hangUp()
 	}
 	return end
+}
+
+// dial connects, unless the session is ending: either dial sees that it is, or Abort sees that dial is under way.
+func (s *Session) dial() error {
+	s.dialling.Store(true)
+	defer s.dialling.Store(false)
+	if s.stopping() {
+		return ErrStopped
+	}
+	return s.cli.ConnectContext(s.ctx)
 }
 
 // hangUp closes a socket that may still be open, in a way that whatsmeow's own waiting requests survive.

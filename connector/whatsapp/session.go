@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mau.fi/whatsmeow"
@@ -82,6 +83,7 @@ type Session struct {
 	sends    *gate
 	stopped  chan struct{} // closed when Stop begins
 	hungUp   chan struct{} // closed when Stop has closed the socket
+	dialling atomic.Bool   // a connection is being made; see dial
 
 	announce sync.Mutex // keeps OnState's calls in order; taken before mu
 
