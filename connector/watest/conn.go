@@ -65,6 +65,7 @@ func (s *Service) serveSocket(w http.ResponseWriter, r *http.Request) {
 	s.work.Add(1)
 	s.mu.Unlock()
 	defer s.work.Done()
+	s.faults.admit(r.Context())
 	// Clients send Origin https://web.whatsapp.com, whatever they dialled.
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {

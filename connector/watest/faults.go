@@ -1,6 +1,7 @@
 package watest
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"sync"
@@ -55,6 +56,7 @@ const (
 	cutOff
 	refuse
 	clone
+	stall
 )
 
 // Rule is a fault in force.
@@ -71,7 +73,7 @@ type Rule struct {
 	held []func()
 }
 
-// Hits is how many stanzas or logins the rule has caught.
+// Hits is how many stanzas, logins or connects the rule has caught.
 func (r *Rule) Hits() int {
 	r.faults.mu.Lock()
 	defer r.faults.mu.Unlock()
@@ -138,6 +140,10 @@ func (f *Faults) RefuseLogins(device *types.JID, refusal Refusal) *Rule {
 func (f *Faults) AllowClones(device *types.JID) *Rule {
 	return f.add(&Rule{device: device, action: clone})
 }
+
+// HoldConnects leaves clients that want a socket without an answer until the
+// rule is removed. Which device they are is not known yet, so it is for all.
+func (f *Faults) HoldConnects() *Rule { return f.add(&Rule{action: stall}) }
 
 // Refusal is a failure at login.
 type Refusal struct {
@@ -230,6 +236,24 @@ func (f *Faults) lidOf(pn types.JID) types.JID {
 
 func (f *Faults) cloneAllowed(jid types.JID) bool {
 	return f.find(clone, jid, f.lidOf(jid)) != nil
+}
+
+// admit returns when a client may have its socket, or has given up.
+func (f *Faults) admit(ctx context.Context) {
+	f.mu.Lock()
+	i := slices.IndexFunc(f.rules, func(r *Rule) bool { return r.action == stall })
+	if i < 0 {
+		f.mu.Unlock()
+		return
+	}
+	released := make(chan struct{})
+	f.rules[i].hits++
+	f.rules[i].held = append(f.rules[i].held, func() { close(released) })
+	f.mu.Unlock()
+	select {
+	case <-released:
+	case <-ctx.Done():
+	}
 }
 
 // pass lets a stanza go on by calling resume, now, later or never. It never

@@ -2,6 +2,7 @@ package whatsapp
 
 import (
 	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -70,5 +71,42 @@ func TestAbortCutsStopShort(t *testing.T) {
 	}
 	if err := <-sent; !errors.As(err, new(*UnfinishedError)) {
 		t.Errorf("the send ended with %v", err)
+	}
+}
+
+// Abort doesn't wait for a connection that is being made: it is cut, and the
+// login it was for does not come about.
+func TestAbortCutsALoginThatIsUnderWay(t *testing.T) {
+	w := newWorld(t)
+	// Nothing but the end of its context cuts the connection.
+	w.endpoint.httpClient().Transport.(*http.Transport).ResponseHeaderTimeout = 2 * patience
+	paired := w.pairQR()
+	device := paired.jid()
+	paired.close()
+	c := w.open(paired.path)
+	c.hangUpGrace = 2 * patience
+	logins := w.service.Device(device).Logins
+	rule := w.service.Faults().HoldConnects()
+	defer rule.Remove()
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(testContext(t), false) }()
+	w.wait("the service is asked for a socket", func() bool { return rule.Hits() > 0 })
+
+	aborted := make(chan error, 1)
+	go func() { aborted <- c.Abort(testContext(t)) }()
+	select {
+	case <-c.ctx.Done():
+	case <-testContext(t).Done():
+		t.Error("Abort waits for the connection")
+	}
+	rule.Remove()
+	if err := <-aborted; err != nil {
+		t.Error(err)
+	}
+	if err := <-connected; !errors.Is(err, ErrStopped) {
+		t.Errorf("connect ended with %v", err)
+	}
+	if now := w.service.Device(device).Logins; now != logins {
+		t.Error("the session logged in after it was lost")
 	}
 }

@@ -105,6 +105,8 @@ type Session struct {
 
 	historyLock sync.Mutex
 
+	hangUpGrace time.Duration // hangUpGrace, but in tests
+
 	testMessage func(*events.Message) error       // called first for each message; tests make it fail or panic
 	testPause   func(time.Duration) time.Duration // told each pause before a connection; returns what is slept instead
 }
@@ -126,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
-		deliveries: make(map[string]*delivery),
+		deliveries: make(map[string]*delivery), hangUpGrace: hangUpGrace,
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func (s *Session) disconnect() {
 		select {
 		case <-done:
 			return
-		case <-time.After(hangUpGrace):
+		case <-time.After(s.hangUpGrace):
 			s.cancel()
 		}
 	}
