@@ -64,6 +64,8 @@ type Manager struct {
 	opt Options
 	log *slog.Logger
 
+	owned cloudstore.Owned // only for compare, of the one heartbeat
+
 	mu       sync.Mutex
 	sessions map[string]*session
 	said     map[string]time.Time // when a failure was last logged
@@ -194,12 +196,13 @@ func (m *Manager) buryDead(ctx context.Context) (dying bool, err error) {
 // and opens the rest of those (O7).
 func (m *Manager) compare(ctx context.Context) error {
 	held := m.held() // before the rows are read: what is taken meanwhile is no loss
-	rows, err := m.opt.Store.OwnersOf(ctx, m.opt.Lease.ConnectorID())
+	owned, err := m.opt.Store.RefreshOwned(ctx, m.opt.Lease.ConnectorID(), m.owned)
 	if err != nil {
 		return err
 	}
-	epochs := make(map[string]uint64, len(rows))
-	for _, r := range rows {
+	m.owned = owned
+	epochs := make(map[string]uint64, len(owned.Rows))
+	for _, r := range owned.Rows {
 		epochs[r.SessionID] = r.Epoch
 		m.noteOwned(r)
 		m.openOwned(r)

@@ -246,6 +246,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		"Release":        func() error { return s.Release(ctx, "x", 1, "", 0, "") },
 		"Owner":          func() error { _, err := s.Owner(ctx, "x"); return err },
 		"OwnersOf":       func() error { _, err := s.OwnersOf(ctx, "a"); return err },
+		"RefreshOwned":   func() error { _, err := s.RefreshOwned(ctx, "a", cloudstore.Owned{}); return err },
 		"SetState":       func() error { return s.SetState(ctx, "x", 1, "s", "") },
 		"SetWanted":      func() error { return s.SetWanted(ctx, "x", cloudstore.WantedOpen) },
 		"Credentials":    func() error { _, err := s.Credentials(ctx, "x"); return err },

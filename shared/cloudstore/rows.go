@@ -30,7 +30,7 @@ const rowsPage = 50
 // CountRows counts the rows of whatsapp_sessions.
 func (s *Store) CountRows(ctx context.Context) (n int, err error) {
 	err = s.retry(ctx, func() (err error) {
-		n, err = one(ctx, s.db, func(row scanner) (n int, err error) { return n, row.Scan(&n) }, countRows)
+		n, err = one(ctx, s.db, scanAs[int], countRows)
 		return err
 	})
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Store) SegmentHeaders(ctx context.Context, sessionID string, size int) 
 		return nil, err
 	}
 	err = s.retry(ctx, func() (err error) {
-		headers, err = collect(ctx, s.db, func(row scanner) (b []byte, err error) { return b, row.Scan(&b) }, selectHeaders, size, sessionID)
+		headers, err = collect(ctx, s.db, scanAs[[]byte], selectHeaders, size, sessionID)
 		return err
 	})
 	if err != nil {

@@ -168,6 +168,12 @@ func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), q
 // scanner is *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
+// scanAs reads a row of one column.
+func scanAs[T any](row scanner) (value T, err error) {
+	err = row.Scan(&value)
+	return value, err
+}
+
 // pause waits before another attempt: up to 2 ms, doubling to 256 ms.
 func pause(ctx context.Context, attempt int) error {
 	limit := time.Millisecond << min(attempt, 8)
