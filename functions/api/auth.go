@@ -82,6 +82,7 @@ func trustworthyURL(s string) bool {
 type Auth struct {
 	parser *jwt.Parser
 	key    func(ctx context.Context) jwt.Keyfunc
+	roles  bool // a token's roles count; see claims
 }
 
 // NewAuth makes an Auth. It fetches nothing yet: a key server that is down
@@ -107,7 +108,7 @@ func NewAuth(c AuthConfig) (*Auth, error) {
 	if c.Audience != "" {
 		options = append(options, jwt.WithAudience(c.Audience))
 	}
-	return &Auth{parser: jwt.NewParser(options...), key: key}, nil
+	return &Auth{parser: jwt.NewParser(options...), key: key, roles: c.JWKSURL == ""}, nil
 }
 
 // Caller is who a token speaks for.
@@ -140,7 +141,7 @@ func (a *Auth) verify(ctx context.Context, token string) (Caller, error) {
 	case err != nil:
 		return Caller{}, fmt.Errorf("%w: %w", errToken, err)
 	}
-	return c.caller(), nil
+	return c.caller(a.roles), nil
 }
 
 // challenge begins the header WWW-Authenticate.

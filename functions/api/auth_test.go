@@ -61,6 +61,7 @@ func TestTokens(t *testing.T) {
 		{"never expires", []string{"Bearer " + hs(jwt.MapClaims{"scope": "sessions:read"})}, 401},
 		{"not yet good", []string{"Bearer " + hs(jwt.MapClaims{"scope": "sessions:read", "exp": inAnHour(), "nbf": time.Now().Add(time.Minute).Unix()})}, 401},
 		{"exp as text", []string{"Bearer " + hs(jwt.MapClaims{"scope": "sessions:read", "exp": "tomorrow"})}, 401},
+		{"scope is null", []string{"Bearer " + hs(jwt.MapClaims{"scope": nil, "role": "admin", "exp": inAnHour()})}, 401},
 		{"scope is a number", []string{"Bearer " + hs(jwt.MapClaims{"scope": 1, "exp": inAnHour()})}, 401},
 		{"other secret", []string{"Bearer " + sign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 40)), good)}, 401},
 		{"tampered header", []string{"Bearer " + tampered(hs(good), 0)}, 401},

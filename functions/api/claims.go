@@ -17,10 +17,12 @@ const roleAdmin = "admin"
 // claims are the claims of a token that matter here.
 //
 // Scopes come from the claim "scope": one string of words (RFC 8693, section
-// 4.2) or an array of words. The Node service's tokens have no scope but "role"
-// or "roles": the role "admin" then stands for both scopes, any other role for
-// none. A token with neither opens nothing. Where "scope" is present roles do
-// not count, so that an administrator can hand out narrow tokens.
+// 4.2) or an array of words. The Node service's tokens, which are signed with the
+// secret, have no scope but "role" or "roles": the role "admin" then stands for both
+// scopes, any other role for none. What an identity provider calls a role means
+// nothing here. A token with neither opens nothing. Where "scope" is present roles do
+// not count, so that an administrator can hand out narrow tokens; null is no scope
+// and makes the token invalid.
 //
 // The claim "sessions" limits a token to some sessions: an array of session ids
 // and of beginnings of ids with a "*" behind them (cloudstore.ParseSelection has
@@ -29,7 +31,7 @@ const roleAdmin = "admin"
 // that was meant to be narrow must not be taken for a wide one.
 type claims struct {
 	jwt.RegisteredClaims
-	Scope  *words     `json:"scope"`
+	Scope  scope      `json:"scope"`
 	Role   texts      `json:"role"`
 	Roles  texts      `json:"roles"`
 	UserID identifier `json:"user_id"`
@@ -38,7 +40,9 @@ type claims struct {
 	Sessions selection `json:"sessions"`
 }
 
-func (c *claims) caller() Caller {
+// caller is who the token speaks for. roles says that it is the secret's, whose roles
+// count.
+func (c *claims) caller(roles bool) Caller {
 	caller := Caller{Subject: c.Subject, Sessions: c.Sessions.Selection}
 	if caller.Subject == "" {
 		caller.Subject = string(c.UserID)
@@ -47,9 +51,9 @@ func (c *claims) caller() Caller {
 		caller.Subject = c.Email
 	}
 	switch {
-	case c.Scope != nil:
-		caller.Scopes = *c.Scope
-	case slices.Contains(c.Role, roleAdmin), slices.Contains(c.Roles, roleAdmin):
+	case c.Scope.present:
+		caller.Scopes = c.Scope.words
+	case roles && (slices.Contains(c.Role, roleAdmin) || slices.Contains(c.Roles, roleAdmin)):
 		caller.Scopes = []string{ScopeRead, ScopeWrite}
 	}
 	return caller
@@ -82,16 +86,22 @@ func (t *texts) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(t))
 }
 
-// words is texts, each split at spaces.
-type words []string
+// scope is texts, each split at spaces.
+type scope struct {
+	present bool
+	words   []string
+}
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (w *words) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON implements json.Unmarshaler. It is called for null, too.
+func (s *scope) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return errors.New("scope is null")
+	}
 	var t texts
 	if err := t.UnmarshalJSON(b); err != nil {
 		return err
 	}
-	*w = strings.Fields(strings.Join(t, " "))
+	*s = scope{true, strings.Fields(strings.Join(t, " "))}
 	return nil
 }
 

@@ -96,10 +96,13 @@ func TestKeySet(t *testing.T) {
 	rs := func(c jwt.MapClaims, header ...string) string {
 		return sign(t, jwt.SigningMethodRS256, r1, c, header...)
 	}
+	admin := without("scope")
+	admin["roles"] = []string{"admin"} // of the identity provider's, not the Node service's
 	tests := []struct {
 		name, token string
 		status      int
 	}{
+		{"a role and no scope", rs(admin, "kid", "r1"), 403},
 		{"RS256", rs(goodClaims(), "kid", "r1"), 200},
 		{"ES256", sign(t, jwt.SigningMethodES256, e1, goodClaims(), "kid", "e1"), 200},
 		{"no key id", rs(goodClaims()), 200},

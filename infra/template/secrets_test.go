@@ -48,6 +48,8 @@ func (t *template) sources(folder string) map[string]string {
 		"TIDB_USER":     secret + "tidb-" + user + ":SecretString:user}}",
 		"TIDB_PASSWORD": secret + "tidb-" + user + ":SecretString:password}}",
 		"DEPLOYMENT":    prefix,
+		// Without it CloudFormation would not take a changed secret over.
+		"CONFIGURATION_REVISION": t.parameters["ConfigurationRevision"],
 	}
 	if t.parameters["JwksUrl"] == "" && folder != watcher {
 		want["JWT_SECRET"] = secret + "jwt:SecretString:secret}}"
