@@ -50,6 +50,10 @@ func checkAlarms(t *template, called programs) (problems []string) {
 		if statistic == nil {
 			statistic = p["ExtendedStatistic"]
 		}
+		// Anything else leaves out spans of fewer than 1,000 calls, which are most, or all.
+		if low := p["EvaluateLowSampleCountPercentile"]; low != nil && low != "evaluate" {
+			problems = append(problems, fmt.Sprintf("alarm %s: few calls are not looked at: %v", name, low))
+		}
 		got := fmt.Sprintf("%v %v %v=%v %v %v", p["Namespace"], p["MetricName"], dimension["Name"], dimension["Value"], statistic, p["TreatMissingData"])
 		if got != want[name] {
 			problems = append(problems, fmt.Sprintf("alarm %s is on %q, want %q", name, got, want[name]))

@@ -99,7 +99,7 @@ func checkMakefile(name, folder string) []string {
 	cmd := exec.Command("make", "--no-print-directory", "-n", "build-"+name, "ARTIFACTS_DIR=/artifacts")
 	cmd.Dir = top
 	out, err := cmd.CombinedOutput()
-	for _, want := range []string{"GOOS=linux GOARCH=arm64", "-o /artifacts/bootstrap", "./functions/" + folder + "\n"} {
+	for _, want := range []string{"GOOS=linux GOARCH=arm64", "-o /artifacts/bootstrap", "./functions/" + folder + "\n", "chmod 0755 /artifacts/bootstrap"} {
 		if err != nil || !strings.Contains(string(out), want) {
 			return []string{fmt.Sprintf("make build-%s: %v\n%s", name, err, out)}
 		}
