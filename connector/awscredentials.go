@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -13,9 +16,14 @@ import (
 	"cloudsession/shared/command"
 )
 
-// awsCredentialsFile names a file in the form of ~/.aws/credentials, whose profile
-// "default" is used: the unit puts the keys of machines outside AWS there.
-const awsCredentialsFile = "AWS_SHARED_CREDENTIALS_FILE" //nolint:gosec // G101: the name of a variable
+const (
+	// awsCredentialsFile names a file in the form of ~/.aws/credentials, whose profile
+	// "default" is used: the unit puts the keys of machines outside AWS there.
+	awsCredentialsFile = "AWS_SHARED_CREDENTIALS_FILE" //nolint:gosec // G101: the name of a variable
+	// awsCredential is the credential that is used where no such file is named, if it
+	// is there: in a container, where the files are given as they are.
+	awsCredential = "AWS_CREDENTIALS"
+)
 
 // queue sets up SQS, without touching the network.
 func (c *Config) queue(ctx context.Context) (*command.SQS, error) {
@@ -26,17 +34,26 @@ func (c *Config) queue(ctx context.Context) (*command.SQS, error) {
 	return command.NewSQS(command.SQSConfig{Region: c.AWSRegion, Endpoint: c.SQSEndpoint, DeadLetterARN: c.DeadLetters, Credentials: keys})
 }
 
-// awsCredentials are the keys in that file. They are nil, which leaves the choice to
-// command.NewSQS, where the environment has keys, no file is named, or it is empty,
+// awsCredentials are the keys in such a file. They are nil, which leaves the choice to
+// command.NewSQS, where the environment has keys, there is no file, or it is empty,
 // as a systemd credential that is not set is. Errors quote nothing of the file.
 func awsCredentials(ctx context.Context, getenv func(string) string) (aws.CredentialsProvider, error) {
-	file := getenv(awsCredentialsFile)
-	if file == "" || getenv("AWS_ACCESS_KEY_ID") != "" {
+	if getenv("AWS_ACCESS_KEY_ID") != "" {
 		return nil, nil //nolint:nilnil // none is an answer here, not a failure
 	}
+	name, file := awsCredentialsFile, getenv(awsCredentialsFile)
+	if dir := getenv("CREDENTIALS_DIRECTORY"); file == "" && dir != "" {
+		name, file = awsCredential, filepath.Join(dir, awsCredential)
+	}
+	if file == "" {
+		return nil, nil //nolint:nilnil // as above
+	}
 	text, err := os.ReadFile(file)
+	if name == awsCredential && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // as above
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", awsCredentialsFile, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, nil //nolint:nilnil // as above
@@ -45,7 +62,7 @@ func awsCredentials(ctx context.Context, getenv func(string) string) (aws.Creden
 		o.CredentialsFiles, o.ConfigFiles = []string{file}, []string{}
 	})
 	if err != nil || !profile.Credentials.HasKeys() {
-		return nil, configMistake(awsCredentialsFile + ": the file has no aws_access_key_id and aws_secret_access_key under [default]")
+		return nil, configMistake(name + ": the file has no aws_access_key_id and aws_secret_access_key under [default]")
 	}
 	return credentials.StaticCredentialsProvider{Value: profile.Credentials}, nil
 }

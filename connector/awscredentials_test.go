@@ -13,19 +13,27 @@ type environment map[string]string
 
 func (e environment) get(name string) string { return e[name] }
 
-// The packaged service has its keys outside AWS in a file, which the unit names.
+// Outside AWS the keys are in a file, which the unit names, or a credential.
 func TestAWSCredentialsFile(t *testing.T) {
-	for _, c := range []struct{ name, text, environment, want string }{
-		{"keys", awsFile, "", "AKIAEXAMPLE of-the-file"},
-		{"not set", "\n", "", ""},
-		{"keys in the environment win", awsFile, "AKIAOTHER", ""},
+	dir := t.TempDir()
+	writeCredential(t, dir, "AWS_CREDENTIALS", awsFile)
+	file := filepath.Join(dir, "AWS_CREDENTIALS")
+	writeCredential(t, dir, "none", "\n")
+	const keys = "AKIAEXAMPLE of-the-file"
+	for _, c := range []struct {
+		name string
+		env  environment
+		want string
+	}{
+		{"named", environment{"AWS_SHARED_CREDENTIALS_FILE": file}, keys},
+		{"named and not set", environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "none"), "CREDENTIALS_DIRECTORY": dir}, ""},
+		{"not named", environment{"CREDENTIALS_DIRECTORY": dir}, keys}, // a container
+		{"not there", environment{"CREDENTIALS_DIRECTORY": t.TempDir()}, ""},
+		{"keys in the environment win", environment{"AWS_SHARED_CREDENTIALS_FILE": file, "AWS_ACCESS_KEY_ID": "AKIAOTHER"}, ""},
+		{"also over a credential", environment{"CREDENTIALS_DIRECTORY": dir, "AWS_ACCESS_KEY_ID": "AKIAOTHER"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			writeCredential(t, dir, "AWS_CREDENTIALS", c.text)
-			provider, err := awsCredentials(t.Context(), environment{
-				"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "AWS_CREDENTIALS"), "AWS_ACCESS_KEY_ID": c.environment,
-			}.get)
+			provider, err := awsCredentials(t.Context(), c.env.get)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,6 +61,13 @@ func TestAWSCredentialsFileWithoutKeys(t *testing.T) {
 		if _, mistake := errors.AsType[configMistake](err); !mistake || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+	dir := t.TempDir()
+	writeCredential(t, dir, "AWS_CREDENTIALS", "hunter2")
+	unnamed := environment{"CREDENTIALS_DIRECTORY": dir}
+	_, err := awsCredentials(t.Context(), unnamed.get)
+	if _, mistake := errors.AsType[configMistake](err); !mistake || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a credential without keys: %v", err)
 	}
 	none := environment{"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none")}
 	if _, err := awsCredentials(t.Context(), none.get); err == nil {

@@ -18,8 +18,10 @@ type notifier struct {
 	silent atomic.Bool // the last datagram was not delivered, which was logged
 }
 
-// notifyTime bounds the wait for a service manager that does not read.
-const notifyTime = time.Second
+const (
+	notifyTime = time.Second      // bounds the wait for a service manager that does not read
+	stopMargin = 10 * time.Second // for what a stop does after its time was over
+)
 
 // newNotifier returns nil when socket is empty: no service manager asks. Names
 // that start with @ are in the abstract namespace; the net package does the same.
@@ -36,8 +38,11 @@ func newNotifier(socket string, log *slog.Logger) (*notifier, error) {
 // ready: the sessions are being opened and the local socket answers.
 func (n *notifier) ready() { n.tell("READY=1", "STATUS=holding sessions") }
 
-// stopping: the sessions are being closed.
-func (n *notifier) stopping() { n.tell("STOPPING=1", "STATUS=closing sessions") }
+// stopping: the sessions are being closed, which may take as long as STOP_SECONDS
+// says, whatever the unit thinks (TimeoutStopSec=).
+func (n *notifier) stopping(atMost time.Duration) {
+	n.tell("STOPPING=1", "STATUS=closing sessions", extend(atMost+stopMargin))
+}
 
 // alive is due within every WatchdogSec=.
 func (n *notifier) alive() { n.tell("WATCHDOG=1") }
@@ -45,8 +50,11 @@ func (n *notifier) alive() { n.tell("WATCHDOG=1") }
 // starting says what the start waits for, which may go on for as long again as
 // the given time without being taken for a start that hangs.
 func (n *notifier) starting(what string, again time.Duration) {
-	n.tell("STATUS="+what, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", again.Microseconds()))
+	n.tell("STATUS="+what, extend(again))
 }
+
+// extend asks for more time than the unit gives. It can't shorten that.
+func extend(by time.Duration) string { return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", by.Microseconds()) }
 
 // tell sends one datagram. A failure is logged once and changes nothing else:
 // the sessions matter more than who watches.

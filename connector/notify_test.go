@@ -54,7 +54,8 @@ func TestNotify(t *testing.T) {
 		}
 		var got []string
 		for _, say := range []func(){
-			func() { n.starting("waiting for TiDB", 90*time.Second) }, n.ready, n.alive, n.stopping,
+			func() { n.starting("waiting for TiDB", 90*time.Second) }, n.ready, n.alive,
+			func() { n.stopping(30 * time.Second) },
 		} {
 			say()
 			got = append(got, heard(t, manager))
@@ -63,7 +64,7 @@ func TestNotify(t *testing.T) {
 			"STATUS=waiting for TiDB\nEXTEND_TIMEOUT_USEC=90000000",
 			"READY=1\nSTATUS=holding sessions",
 			"WATCHDOG=1",
-			"STOPPING=1\nSTATUS=closing sessions",
+			"STOPPING=1\nSTATUS=closing sessions\nEXTEND_TIMEOUT_USEC=40000000",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("socket %s (-want +got):\n%s", name, diff)

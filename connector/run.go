@@ -239,10 +239,11 @@ func (c *connector) run(ctx context.Context) error {
 // stop closes every session and gives up the connector's place. After a lost
 // lease nothing may be pushed any more.
 func (c *connector) stop(cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.cfg.StopDeadline)*time.Second)
+	atMost := time.Duration(c.cfg.StopDeadline) * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
 	started := time.Now()
-	c.watcher.stopping()
+	c.watcher.stopping(atMost)
 	c.monitor.stopping.Store(true)
 	var err error
 	if errors.Is(cause, ownership.ErrLost) {

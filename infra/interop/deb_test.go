@@ -13,13 +13,24 @@ import (
 	"testing"
 )
 
-// makePackage makes the packages of a version in a folder of their own.
+// makePackage makes the packages of a version and puts them into a folder, beside
+// those of others.
 func makePackage(t *testing.T, build, version string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "make", "package", "PACKAGE_VERSION="+version, "PACKAGES="+build)
+	made := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "make", "package", "PACKAGE_VERSION="+version, "PACKAGES="+made)
 	cmd.Dir = repository(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make package: %v\n%s", err, out)
+	}
+	packages, err := filepath.Glob(filepath.Join(made, "cloudsession-connector*"))
+	if err != nil || len(packages) == 0 {
+		t.Fatalf("made %v, %v", packages, err)
+	}
+	for _, p := range packages {
+		if err := os.Rename(p, filepath.Join(build, filepath.Base(p))); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -41,7 +52,7 @@ const (
 	afterInstall = "daemon-reload\ntry-restart cloudsession-connector.service"
 	afterRemoval = "--no-reload disable --now cloudsession-connector.service\ndaemon-reload"
 	// configure does what the package says is to be done, and leaves a session's file.
-	configure = `cp /usr/share/doc/cloudsession-connector/connector.env /etc/cloudsession/
+	configure = `cp /usr/share/cloudsession/connector.env /etc/cloudsession/
 printf '%064d\n' 7 | install -m 0600 /dev/stdin /etc/cloudsession/credentials/SESSION_ENCRYPTION_SECRET
 install -d -m 0700 -o cloudsession -g cloudsession /var/lib/cloudsession
 echo state | install -m 0600 -o cloudsession -g cloudsession /dev/stdin /var/lib/cloudsession/session`
@@ -76,6 +87,13 @@ func TestDeb(t *testing.T) {
 		s.is(version, "cloudsession version")
 		s.is(before, kept)
 	}
+
+	// A service that doesn't come up again does not fail the upgrade.
+	s.run(`cp /usr/local/bin/systemctl /run/works && sed -i 's/^echo.*/&; [ "$1" != try-restart ]/' /usr/local/bin/systemctl`)
+	if out := s.run("dpkg --install " + debFile("1.0.0") + " 2>&1"); !strings.Contains(out, "has not come up") {
+		t.Errorf("a failed restart was not told:\n%s", out)
+	}
+	s.run("cp /run/works /usr/local/bin/systemctl; : > /run/asked")
 
 	s.run("dpkg --remove cloudsession-connector")
 	if got := s.asked(); got != afterRemoval {
