@@ -8,6 +8,10 @@ BIN     := $(BUILD)/bin
 LINT    := $(BIN)/golangci-lint
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BAILEYS := infra/interop/baileys/node_modules/.package-lock.json
+# Programs, tests and linters are compiled alike, so that everything they have in
+# common, SQLite and whatsmeow above all, is compiled once. The race detector needs cgo.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status watch-connectors
 # The race detector needs a C compiler; where there is none the same tests run
 # without it, and say so. It runs where goroutines meet; pure formats go without,
@@ -74,6 +78,7 @@ build-CommandStatus:   FN = command-status
 build-WatchConnectors: FN = watch-connectors
 $(SAM_BUILDS): build-%:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FN)
+	chmod 0755 $(ARTIFACTS_DIR)/bootstrap # Lambda runs it as another user, whatever the umask is here
 
 ##@ Package
 
@@ -84,6 +89,7 @@ PACKAGES := $(BUILD)/package
 .PHONY: package
 package: $(NFPM) ## .deb and .rpm of the connector, amd64 and arm64, in .build/package
 	@mkdir -p $(PACKAGES)
+	@rm -f $(PACKAGES)/*.deb $(PACKAGES)/*.rpm # of other versions: what is copied from here is this one
 	@go run ./infra/licences copyright $(PACKAGES)/copyright
 	@version='$(PACKAGE_VERSION)'; SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH; \
 	for arch in amd64 arm64; do \
@@ -102,8 +108,8 @@ $(NFPM): infra/packaging/go.mod
 .PHONY: test
 test: lint tidb ## format, vet, lint, unit and end-to-end tests, race detector where it pays
 	go vet ./...
-	cd infra/tidb && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
-	cd infra/grafana && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
+	cd infra/tidb && go vet ./... && go test ./...
+	cd infra/grafana && go vet ./... && go test ./...
 ifeq ($(HAVE_CC),yes)
 	@$(MAKE) --no-print-directory -j3 test-e2e-RZ test-race test-rest test-e2e-EM test-e2e-AD test-e2e-NQ
 else
@@ -115,8 +121,8 @@ endif
 # them has a system of its own; the letters are those the tests' names begin with.
 .PHONY: test-race test-rest test-e2e-AD test-e2e-EM test-e2e-NQ test-e2e-RZ
 test-race:
-	go test -race -timeout 25m $(RACE)
-	go test -race -timeout 25m -run '$(RACE_REPLICATE)' ./connector/replicate
+	CGO_ENABLED=1 go test -race -timeout 25m $(RACE)
+	CGO_ENABLED=1 go test -race -timeout 25m -run '$(RACE_REPLICATE)' ./connector/replicate
 test-rest:
 	$(RACE_ENV) go test -timeout 25m $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -v /infra/local/e2e)
 test-e2e-AD:

@@ -124,7 +124,7 @@ func build(t *testing.T, tag string) string {
 	}
 	program := filepath.Join(t.TempDir(), "connector")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tag, "-o", program, "./connector")
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the connector with tag %s: %v\n%s", tag, err, out)
 	}

@@ -33,7 +33,7 @@ func Build(ctx context.Context, out io.Writer) (binary string, err error) {
 	defer unlock()
 
 	binary = filepath.Join(bin, "tidb")
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", binary, ".") //nolint:gosec // G204: fixed arguments
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".") //nolint:gosec // G204: fixed arguments
 	cmd.Dir = filepath.Join(root, "infra", "tidb")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	var output bytes.Buffer
