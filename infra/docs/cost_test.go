@@ -133,7 +133,7 @@ type reading struct {
 	statements map[string]int
 	rows       int
 	bytes      int
-	// A row's bytes, on average: the sealed credentials; what a heartbeat reads of an owner.
+	// A row's bytes, on average: the sealed credentials; what a heartbeat sums up of an owner.
 	credentials, owner float64
 }
 

@@ -1,6 +1,7 @@
 package cloudstore_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,4 +82,31 @@ func refresh(t *testing.T, s *cloudstore.Store, known cloudstore.Owned) cloudsto
 		t.Fatal(err)
 	}
 	return owned
+}
+
+// BenchmarkOwned is what a heartbeat of a connector with 1,000 sessions asks for,
+// and what it would read instead.
+func BenchmarkOwned(b *testing.B) {
+	s, config := migrated(b)
+	register(b, s, "a")
+	db := rawDB(b, config)
+	for i := range 1000 {
+		mustExec(b, db, "INSERT INTO session_owners (session_id, connector_id, epoch, state) VALUES (?, 'a', 1, 'connected')", fmt.Sprintf("session %d", i))
+	}
+	b.Run("digest", func(b *testing.B) {
+		known, err := s.RefreshOwned(b.Context(), "a", cloudstore.Owned{})
+		for b.Loop() && err == nil {
+			known, err = s.RefreshOwned(b.Context(), "a", known)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.Run("rows", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.OwnersOf(b.Context(), "a"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
