@@ -15,35 +15,42 @@ import (
 // Inside a trigger the outer statement's conflict clause wins over an INSERT's
 // own OR clause, and OR IGNORE would even drop a change in silence. ON CONFLICT
 // DO NOTHING isn't overridden, and RAISE(ABORT) stays an abort.
+//
+// Every connection parses all of it anew, which is most of what a connection
+// costs: so a NULL in a key is refused where it would come in, and nowhere else.
 func (t *table) objects() []object {
 	dirty := quote(dirtyTable(t.Name))
 	keys := each(t.Key, func(i int, _ string) string { return fmt.Sprintf("k%d", i) })
-	trigger := func(name, event, row string) object {
+	trigger := func(name, event, row, generation string) object {
 		name = ownPrefix + t.Name + "_" + name
+		key := each(t.Key, func(_ int, column string) string { return row + "." + quote(column) })
 		return object{"trigger", name, fmt.Sprintf(
-			"CREATE TRIGGER %s AFTER %s BEGIN INSERT INTO %s SELECT %s, n FROM %s WHERE true ON CONFLICT DO NOTHING; END",
-			quote(name), event, dirty, t.keyOf(row), generationTable)}
+			"CREATE TRIGGER %s AFTER %s BEGIN INSERT INTO %s SELECT %s, %s FROM %s WHERE true ON CONFLICT DO NOTHING; END",
+			quote(name), event, dirty, key, generation, generationTable)}
 	}
 	on := " ON " + quote(t.Name)
 	return []object{
 		{"table", dirtyTable(t.Name), fmt.Sprintf("CREATE TABLE %s (%s, n, PRIMARY KEY (%s, n)) WITHOUT ROWID", dirty, keys, keys)},
-		trigger("insert", "INSERT"+on, "NEW"),
-		trigger("update", "UPDATE"+t.watched()+on+t.whenChanged(), "NEW"),
-		trigger("rekey", "UPDATE"+t.ofKey()+on+" WHEN "+t.differs(t.Key), "OLD"),
-		trigger("delete", "DELETE"+on, "OLD"),
+		trigger("insert", "INSERT"+on, "NEW", t.checked()),
+		trigger("update", "UPDATE"+t.watched()+on+t.whenChanged(), "NEW", "n"),
+		trigger("rekey", "UPDATE"+t.ofKey(on), "OLD", t.checked()),
+		trigger("delete", "DELETE"+on, "OLD", "n"),
 	}
 }
 
-// keyOf lists the key of row, NEW or OLD, and refuses a NULL in it.
-func (t *table) keyOf(row string) string {
-	return each(t.Key, func(i int, column string) string {
-		value := row + "." + quote(column)
-		if !t.nullable[i] {
-			return value
+// checked is the generation, once the new key has no NULL in it.
+func (t *table) checked() string {
+	var parts []string
+	for i, column := range t.Key {
+		if t.nullable[i] {
+			parts = append(parts, "NEW."+quote(column)+" NOTNULL")
 		}
-		message := "table " + t.Name + ": NULL in primary key column " + column
-		return fmt.Sprintf("coalesce(%s, RAISE(ABORT, '%s'))", value, strings.ReplaceAll(message, "'", "''"))
-	})
+	}
+	if len(parts) == 0 {
+		return "n"
+	}
+	message := strings.ReplaceAll("NULL in primary key of "+t.Name, "'", "''")
+	return fmt.Sprintf("iif(%s, n, RAISE(ABORT, '%s'))", strings.Join(parts, " AND "), message)
 }
 
 // watched is the OF clause that leaves out a quiet column.
@@ -60,13 +67,14 @@ func (t *table) watched() string {
 	return " OF " + strings.Join(names, ", ")
 }
 
-// ofKey is the OF clause for updates of the key. An alias of the rowid goes by
-// several names, so there the WHEN clause alone decides.
-func (t *table) ofKey() string {
+// ofKey picks updates of the key, on names the table: those that set a column of
+// it, also to what it was, which notes nothing new. An alias of the rowid goes by
+// several names, so there the values decide.
+func (t *table) ofKey(on string) string {
 	if t.rowid {
-		return ""
+		return on + " WHEN " + t.differs(t.Key)
 	}
-	return " OF " + each(t.Key, func(_ int, column string) string { return quote(column) })
+	return " OF " + each(t.Key, func(_ int, column string) string { return quote(column) }) + on
 }
 
 func (t *table) whenChanged() string {
