@@ -8,12 +8,13 @@ import (
 )
 
 const (
-	// memoryEvery is how often it is looked whether the process is idle: as often as
-	// Go collects garbage in a process that does nothing.
-	memoryEvery = 2 * time.Minute
+	memoryEvery = 30 * time.Second // how often it is looked whether the process is idle
 	// idleShare is which part of what the process holds it may have allocated since
-	// the last look, and still be idle.
-	idleShare = 0.5
+	// the last look, and still be idle. Go by itself collects the garbage of a process
+	// that does nothing every two minutes.
+	idleShare = 0.125
+	// worthShare is which part of what the process holds has to come back for it.
+	worthShare = 0.25
 )
 
 // returnMemory gives memory back to the system while the process is idle. By
@@ -31,7 +32,7 @@ func returnMemory(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := readHeap()
-		if idle(before, now) {
+		if idle(before, now) && now.worth() {
 			debug.FreeOSMemory()
 			now = readHeap()
 		}
@@ -39,16 +40,26 @@ func returnMemory(ctx context.Context) error {
 	}
 }
 
-// heap is how much a process has allocated so far, and how much of it is in use.
-type heap struct{ allocated, live uint64 }
+// heap is what a process has allocated so far, what of it was in use when garbage was
+// last collected, and what giving memory back would free: garbage since then, and
+// memory that is free and still the process's. In bytes.
+type heap struct{ allocated, live, spare uint64 }
 
 func readHeap() heap {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
 	metrics.Read(samples)
-	return heap{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
+	allocated, live := samples[0].Value.Uint64(), samples[1].Value.Uint64()
+	objects, free := samples[2].Value.Uint64(), samples[3].Value.Uint64()
+	return heap{allocated, live, max(objects, live) - live + free}
 }
 
 // idle reports whether little was allocated between two looks.
 func idle(before, now heap) bool {
 	return float64(now.allocated-before.allocated) < idleShare*float64(now.live)
 }
+
+// worth reports whether much would come back.
+func (h heap) worth() bool { return float64(h.spare) > worthShare*float64(h.live) }

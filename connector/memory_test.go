@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -10,10 +11,10 @@ func TestIdle(t *testing.T) {
 		before, now heap
 		want        bool
 	}{
-		{heap{1000, 100}, heap{1040, 100}, true},
-		{heap{1000, 100}, heap{1060, 100}, false},
-		{heap{1000, 100}, heap{1060, 200}, true},
-		{heap{0, 0}, heap{0, 0}, false}, // nothing was ever collected
+		{heap{1000, 100, 0}, heap{1010, 100, 0}, true},
+		{heap{1000, 100, 0}, heap{1015, 100, 0}, false},
+		{heap{1000, 100, 0}, heap{1015, 200, 0}, true},
+		{heap{}, heap{}, false}, // nothing was ever collected
 	} {
 		if got := idle(c.before, c.now); got != c.want {
 			t.Errorf("idle(%v, %v) is %t", c.before, c.now, got)
@@ -30,4 +31,18 @@ func TestReadHeap(t *testing.T) {
 		t.Errorf("before %+v, with %d bytes more %+v", before, len(kept), now)
 	}
 	runtime.KeepAlive(kept)
+}
+
+// What is garbage, or free and not given back, is worth a collection; what is in
+// use is not.
+func TestWorth(t *testing.T) {
+	garbage := make([]byte, 64<<20)
+	runtime.KeepAlive(garbage)
+	if h := readHeap(); !h.worth() {
+		t.Errorf("with 64 MiB of garbage: %+v", h)
+	}
+	debug.FreeOSMemory()
+	if h := readHeap(); h.worth() {
+		t.Errorf("after all was given back: %+v", h)
+	}
 }
