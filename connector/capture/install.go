@@ -73,6 +73,9 @@ func (l *layout) install(ctx context.Context, tx *sql.Tx, unseen bool) (renewed 
 		}
 		renewed = true
 		for _, o := range want {
+			if have[o.name] == o {
+				continue // what a dirty table notes is lost with it
+			}
 			if err := replaceObject(ctx, tx, have, o); err != nil {
 				return false, fmt.Errorf("capture %s: %w", t.Name, err)
 			}

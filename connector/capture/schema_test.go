@@ -88,6 +88,37 @@ func TestBaseOfAnEarlierSchema(t *testing.T) {
 	}
 }
 
+// A base that was in flight when triggers were missing can't be the one that is
+// needed because of it, though the tables are the same: what changed since it
+// was read may have gone unseen. Nor are the notes there are lost with the triggers.
+func TestBaseInFlightWhenTriggersWereMissing(t *testing.T) {
+	s := newSession(t, 1)
+	ctx := t.Context()
+	c, err := s.Base(ctx)
+	must(t, err)
+	p := s.inFlight(c)
+	must(t, s.SetInFlight(ctx, p))
+	put := func(peer string) { must(t, s.ops.Device.Sessions.PutSession(ctx, peer, []byte("since"))) }
+	put("noted:0")
+	exec(t, s.File, "DROP TRIGGER cloudsession_whatsmeow_sessions_insert", "DROP TRIGGER cloudsession_whatsmeow_sessions_update")
+	put("unseen:0")
+	if !install(t, s.File) {
+		t.Error("no base needed")
+	}
+	if dirty, err := s.IsDirty(ctx, "whatsmeow_sessions", s.ops.Device.ID.String(), "noted:0"); err != nil || !dirty {
+		t.Errorf("what was noted before Install: %v, %v", dirty, err)
+	}
+	s.replay(t, c.Push)
+	st, err := s.State(ctx)
+	must(t, err)
+	must(t, s.Acknowledge(ctx, *st.InFlight))
+	if _, _, err := s.Delta(ctx); !errors.Is(err, ErrNeedBase) {
+		t.Errorf("Delta after the base of before: %v", err)
+	}
+	s.pushBase(t)
+	s.compare(t)
+}
+
 // A read through a handle that has not installed notices missing triggers.
 func TestReadWithoutInstall(t *testing.T) {
 	s := newSession(t, 1)

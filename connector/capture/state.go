@@ -258,7 +258,8 @@ func splitTags(joined []byte) ([][32]byte, error) {
 // noteSchema stores the fingerprint of what Install found, and whether a base
 // is needed because of it. renewed tells that triggers were missing: then
 // changes may have gone unseen, except in a file that Create has just made,
-// whose triggers note changes from here on.
+// whose triggers note changes from here on. A base in flight was read before
+// them, so it isn't the one that is needed, whatever its schema.
 func noteSchema(ctx context.Context, tx *sql.Tx, fingerprint string, renewed, replayed bool) (changed bool, err error) {
 	var stored string
 	if err := tx.QueryRowContext(ctx, "SELECT schema FROM "+stateTable).Scan(&stored); err != nil {
@@ -275,6 +276,9 @@ func noteSchema(ctx context.Context, tx *sql.Tx, fingerprint string, renewed, re
 	}
 	_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET schema = ?, replayed = 0, need_base = max(need_base, ?)",
 		fingerprint, changed)
+	if err == nil && changed {
+		_, err = tx.ExecContext(ctx, "UPDATE "+inFlightTable+" SET mark_schema = ''")
+	}
 	return changed, err
 }
 
