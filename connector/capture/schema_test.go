@@ -119,6 +119,27 @@ func TestBaseInFlightWhenTriggersWereMissing(t *testing.T) {
 	s.compare(t)
 }
 
+// A push in flight is acknowledged also when an upgrade has dropped one of its
+// tables meanwhile.
+func TestAcknowledgeAfterTableWasDropped(t *testing.T) {
+	s := newSession(t, 1)
+	exec(t, s.File, "CREATE TABLE inbox_x (a TEXT PRIMARY KEY)")
+	install(t, s.File)
+	s.pushBase(t)
+	exec(t, s.File, "INSERT INTO inbox_x VALUES ('a')")
+	must(t, s.ops.Run(t.Context(), "PutSession"))
+	c, _, err := s.Delta(t.Context())
+	must(t, err)
+	p := s.inFlight(c)
+	must(t, s.SetInFlight(t.Context(), p))
+	exec(t, s.File, "DROP TABLE inbox_x")
+	install(t, s.File)
+	must(t, s.Acknowledge(t.Context(), p))
+	if st, err := s.State(t.Context()); err != nil || st.Dirty || !st.NeedBase || st.Acked != p.Last() {
+		t.Errorf("state %+v, %v", st, err)
+	}
+}
+
 // A read through a handle that has not installed notices missing triggers.
 func TestReadWithoutInstall(t *testing.T) {
 	s := newSession(t, 1)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cloudsession/shared/sessionlog"
@@ -133,7 +134,11 @@ func (f *File) Acknowledge(ctx context.Context, p InFlight) error {
 }
 
 func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
-	for _, name := range p.Mark.Tables {
+	noted, err := stillNoted(ctx, tx, p.Mark)
+	if err != nil {
+		return err
+	}
+	for _, name := range noted {
 		//nolint:gosec // the table's name is quoted
 		_, err := tx.ExecContext(ctx, "DELETE FROM "+quote(dirtyTable(name))+" WHERE n <= ?", p.Mark.Number)
 		if err != nil {
@@ -141,7 +146,7 @@ func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
 		}
 	}
 	last := p.Last()
-	_, err := tx.ExecContext(ctx, `UPDATE `+stateTable+` SET acked_epoch = ?, acked_seq = ?, acked_tag = ?,
+	_, err = tx.ExecContext(ctx, `UPDATE `+stateTable+` SET acked_epoch = ?, acked_seq = ?, acked_tag = ?,
 		need_base = need_base AND NOT (? AND schema = ?)`,
 		int64(last.Epoch), int64(last.Seq), last.Tag[:], p.Base, p.Mark.Schema) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 	if err != nil {
@@ -149,6 +154,19 @@ func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM "+inFlightTable)
 	return err
+}
+
+// stillNoted returns those of the mark's tables that have a dirty table. An
+// upgrade may have dropped a table while its push was in flight.
+func stillNoted(ctx context.Context, tx *sql.Tx, m Mark) ([]string, error) {
+	var same bool
+	err := tx.QueryRowContext(ctx, "SELECT schema = ? FROM "+stateTable, m.Schema).Scan(&same)
+	if err != nil || same {
+		return m.Tables, err
+	}
+	there, err := tableNames(ctx, tx)
+	gone := func(name string) bool { return !slices.Contains(there, dirtyTable(name)) }
+	return slices.DeleteFunc(slices.Clone(m.Tables), gone), err
 }
 
 // refuseUnknown returns nil if p has been acknowledged already.
