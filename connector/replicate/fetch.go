@@ -17,10 +17,11 @@ type fetchedEpoch struct {
 
 // fetch reads the lineage from its last complete base on, oldest epoch first: first the heads, to find
 // that base, then the data. It returns nil if there is nothing to start from: no rows at all, or only
-// parts of a first base that never became whole.
+// parts of a first base that never became whole. Rows that are missing are an error also when nothing
+// else is left (L1).
 func (r *restorer) fetch(ctx context.Context, parent sessionlog.Cursor) ([]fetchedEpoch, error) {
 	var epochs []fetchedEpoch
-	from, deltas := uint64(0), false
+	from, deltas, missing := uint64(0), false, false
 	err := walk(ctx, r.store, r.sessionID, parent.Epoch, parent.Seq, func(e lineageEpoch) bool {
 		epochs = append(epochs, fetchedEpoch{lineageEpoch: e})
 		if bases := e.completeBases(); len(bases) > 0 {
@@ -28,6 +29,7 @@ func (r *restorer) fetch(ctx context.Context, parent sessionlog.Cursor) ([]fetch
 			return false
 		}
 		deltas = deltas || slices.ContainsFunc(e.heads, func(h cloudstore.Segment) bool { return h.Kind == cloudstore.KindDelta })
+		missing = missing || uint64(len(e.heads)) != e.limit // a whole log has every seq from 1 on
 		return true
 	})
 	switch {
@@ -35,6 +37,8 @@ func (r *restorer) fetch(ctx context.Context, parent sessionlog.Cursor) ([]fetch
 		return nil, err
 	case from == 0 && deltas:
 		return nil, fmt.Errorf("lineage of epoch %d: %w", parent.Epoch, sessionlog.ErrNoBase)
+	case from == 0 && missing:
+		return nil, fmt.Errorf("lineage of epoch %d: %w", parent.Epoch, sessionlog.ErrMissing)
 	case from == 0:
 		return nil, nil
 	}

@@ -64,6 +64,9 @@ func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path str
 	if err != nil {
 		return Restored{}, err
 	}
+	if lineage == nil && taken.Start == cloudstore.StartExact {
+		return Restored{}, fmt.Errorf("no base to go on from exactly: %w", sessionlog.ErrMissing)
+	}
 	if lineage == nil {
 		return r.credentials(ctx, parent)
 	}
