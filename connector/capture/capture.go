@@ -78,6 +78,7 @@ type InFlight struct {
 	Epoch    uint64
 	FirstSeq uint64     // of the first part
 	Tags     [][32]byte // one for each part
+	Bytes    int64      // sealed
 	Base     bool
 	Mark     Mark
 }
@@ -101,6 +102,7 @@ type State struct {
 	Salt      envelope.Salt
 	Acked     sessionlog.Cursor // the last row known durable
 	InFlight  *InFlight         // nil if nothing may be in flight
+	Log       LogSize           // of the log up to Acked, as far as the file knows
 	NeedBase  bool              // the next push must be a base
 	Dirty     bool              // something is noted and not yet acknowledged
 	BootID    string            // the boot in which Begin was called
@@ -113,6 +115,7 @@ type Begin struct {
 	Epoch     uint64
 	Salt      envelope.Salt
 	Acked     sessionlog.Cursor // where the log stands: the parent's last data row, or zero
+	Log       LogSize           // of the log up to there; zero: what the file knows of it
 	NeedBase  bool              // the first push must be a base; an outstanding need is kept anyway
 	BootID    string            // BootID() now
 }

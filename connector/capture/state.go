@@ -54,20 +54,36 @@ var stateSchema = []string{
 const firstGeneration = `INSERT INTO ` + generationTable + ` (id, n) VALUES (1, 1) ON CONFLICT DO NOTHING`
 
 func (f *File) createState(ctx context.Context) error {
-	var exists bool
-	err := f.db.QueryRowContext(ctx,
-		"SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)", stateTable).Scan(&exists)
-	if err != nil || exists {
+	missing, err := missingState(ctx, f.db)
+	if err != nil || len(missing) == 0 {
 		return err
 	}
 	return f.quietTx(ctx, func(tx *sql.Tx) error {
-		for _, statement := range stateSchema {
+		missing, err := missingState(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, statement := range missing {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// missingState returns the statements that make what the file has not yet.
+func missingState(ctx context.Context, q querier) ([]string, error) {
+	var exists, weighed bool
+	err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?1),
+		EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = 'log_epochs')`, stateTable).Scan(&exists, &weighed)
+	switch {
+	case err != nil || weighed:
+		return nil, err
+	case exists:
+		return logColumns, nil
+	}
+	return slices.Concat(stateSchema, logColumns), nil
 }
 
 // Begin notes that a term starts in this file. What was noted dirty stays so. A
@@ -86,6 +102,11 @@ func (f *File) Begin(ctx context.Context, b Begin) error {
 			acked_epoch = ?, acked_seq = ?, acked_tag = ?, need_base = max(need_base, ?), boot_id = ?, inode = ?`,
 			b.SessionID, int64(b.Epoch), b.Salt[:], //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 			int64(b.Acked.Epoch), int64(b.Acked.Seq), b.Acked.Tag[:], b.NeedBase, b.BootID, int64(inode)) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
+		if err != nil || b.Log == (LogSize{}) {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE "+stateTable+" SET log_base = ?, log_deltas = ?, log_epochs = ?",
+			b.Log.BaseBytes, b.Log.DeltaBytes, b.Log.Epochs)
 		return err
 	})
 	if err != nil {
@@ -99,10 +120,10 @@ func (f *File) Begin(ctx context.Context, b Begin) error {
 func (f *File) SetInFlight(ctx context.Context, p InFlight) error {
 	err := f.quietTx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO `+inFlightTable+`
-			(id, epoch, first_seq, tags, base, mark_number, mark_schema, mark_tables) VALUES (1, ?, ?, ?, ?, ?, ?, ?)
+			(id, epoch, first_seq, tags, bytes, base, mark_number, mark_schema, mark_tables) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, first_seq = excluded.first_seq, tags = excluded.tags,
-			base = excluded.base, mark_number = excluded.mark_number, mark_schema = excluded.mark_schema, mark_tables = excluded.mark_tables`,
-			int64(p.Epoch), int64(p.FirstSeq), joinTags(p.Tags), p.Base, p.Mark.Number, p.Mark.Schema, strings.Join(p.Mark.Tables, " ")) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
+			bytes = excluded.bytes, base = excluded.base, mark_number = excluded.mark_number, mark_schema = excluded.mark_schema, mark_tables = excluded.mark_tables`,
+			int64(p.Epoch), int64(p.FirstSeq), joinTags(p.Tags), p.Bytes, p.Base, p.Mark.Number, p.Mark.Schema, strings.Join(p.Mark.Tables, " ")) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
 		return err
 	})
 	if err != nil {
@@ -134,21 +155,22 @@ func (f *File) Acknowledge(ctx context.Context, p InFlight) error {
 }
 
 func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
-	noted, err := stillNoted(ctx, tx, p.Mark)
+	var schema string
+	var size LogSize
+	err := tx.QueryRowContext(ctx, "SELECT schema, log_base, log_deltas, log_epochs FROM "+stateTable).
+		Scan(&schema, &size.BaseBytes, &size.DeltaBytes, &size.Epochs)
 	if err != nil {
 		return err
 	}
-	for _, name := range noted {
-		//nolint:gosec // the table's name is quoted
-		_, err := tx.ExecContext(ctx, "DELETE FROM "+quote(dirtyTable(name))+" WHERE n <= ?", p.Mark.Number)
-		if err != nil {
-			return err
-		}
+	if err := forget(ctx, tx, p.Mark, schema); err != nil {
+		return err
 	}
 	last := p.Last()
+	size = size.With(p)
 	_, err = tx.ExecContext(ctx, `UPDATE `+stateTable+` SET acked_epoch = ?, acked_seq = ?, acked_tag = ?,
-		need_base = need_base AND NOT (? AND schema = ?)`,
-		int64(last.Epoch), int64(last.Seq), last.Tag[:], p.Base, p.Mark.Schema) //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
+		need_base = need_base AND NOT (? AND schema = ?), log_base = ?, log_deltas = ?, log_epochs = ?`,
+		int64(last.Epoch), int64(last.Seq), last.Tag[:], //nolint:gosec // G115: SQLite has no unsigned integers; the bits come back as they went
+		p.Base, p.Mark.Schema, size.BaseBytes, size.DeltaBytes, size.Epochs)
 	if err != nil {
 		return err
 	}
@@ -156,17 +178,27 @@ func acknowledge(ctx context.Context, tx *sql.Tx, p InFlight) error {
 	return err
 }
 
-// stillNoted returns those of the mark's tables that have a dirty table. An
-// upgrade may have dropped a table while its push was in flight.
-func stillNoted(ctx context.Context, tx *sql.Tx, m Mark) ([]string, error) {
-	var same bool
-	err := tx.QueryRowContext(ctx, "SELECT schema = ? FROM "+stateTable, m.Schema).Scan(&same)
-	if err != nil || same {
-		return m.Tables, err
+// forget deletes the notes that the mark covers. An upgrade may have dropped a
+// table while its push was in flight, and the notes with it; then the schema is
+// no longer the mark's.
+func forget(ctx context.Context, tx *sql.Tx, m Mark, schema string) error {
+	names := m.Tables
+	if schema != m.Schema {
+		there, err := tableNames(ctx, tx)
+		if err != nil {
+			return err
+		}
+		gone := func(name string) bool { return !slices.Contains(there, dirtyTable(name)) }
+		names = slices.DeleteFunc(slices.Clone(names), gone)
 	}
-	there, err := tableNames(ctx, tx)
-	gone := func(name string) bool { return !slices.Contains(there, dirtyTable(name)) }
-	return slices.DeleteFunc(slices.Clone(m.Tables), gone), err
+	for _, name := range names {
+		//nolint:gosec // the table's name is quoted
+		_, err := tx.ExecContext(ctx, "DELETE FROM "+quote(dirtyTable(name))+" WHERE n <= ?", m.Number)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refuseUnknown returns nil if p has been acknowledged already.
@@ -216,8 +248,9 @@ func readState(ctx context.Context, q querier) (State, error) {
 	var epoch, ackedEpoch, ackedSeq, inode int64
 	var salt, tag []byte
 	err := q.QueryRowContext(ctx, `SELECT session_id, epoch, salt, acked_epoch, acked_seq, acked_tag,
-		need_base, boot_id, inode FROM `+stateTable).Scan(
-		&s.SessionID, &epoch, &salt, &ackedEpoch, &ackedSeq, &tag, &s.NeedBase, &s.BootID, &inode)
+		need_base, boot_id, inode, log_base, log_deltas, log_epochs FROM `+stateTable).Scan(
+		&s.SessionID, &epoch, &salt, &ackedEpoch, &ackedSeq, &tag,
+		&s.NeedBase, &s.BootID, &inode, &s.Log.BaseBytes, &s.Log.DeltaBytes, &s.Log.Epochs)
 	if err != nil {
 		return State{}, err
 	}
@@ -238,8 +271,8 @@ func readInFlight(ctx context.Context, q querier) (*InFlight, error) {
 	var epoch, seq int64
 	var tags []byte
 	var tables string
-	err := q.QueryRowContext(ctx, `SELECT epoch, first_seq, tags, base, mark_number, mark_schema, mark_tables
-		FROM `+inFlightTable).Scan(&epoch, &seq, &tags, &p.Base, &p.Mark.Number, &p.Mark.Schema, &tables)
+	err := q.QueryRowContext(ctx, `SELECT epoch, first_seq, tags, bytes, base, mark_number, mark_schema, mark_tables
+		FROM `+inFlightTable).Scan(&epoch, &seq, &tags, &p.Bytes, &p.Base, &p.Mark.Number, &p.Mark.Schema, &tables)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

@@ -43,7 +43,7 @@ func TestStateRoundTrip(t *testing.T) {
 	check(f.Path()) // through a second handle
 
 	p := InFlight{
-		Epoch: math.MaxUint64, FirstSeq: 7, Tags: [][32]byte{{5}, {6}}, Base: true,
+		Epoch: math.MaxUint64, FirstSeq: 7, Tags: [][32]byte{{5}, {6}}, Bytes: 4711, Base: true,
 		Mark: Mark{Number: 9, Schema: "x", Tables: []string{"inbox_x"}},
 	}
 	if err := f.SetInFlight(t.Context(), p); err != nil {
@@ -57,6 +57,7 @@ func TestStateRoundTrip(t *testing.T) {
 	}
 	want.InFlight = nil
 	want.Acked = sessionlog.Cursor{Epoch: math.MaxUint64, Seq: 8, Tag: [32]byte{6}}
+	want.Log = LogSize{BaseBytes: 4711, Epochs: 1}
 	check(f.Path())
 }
 

@@ -53,7 +53,7 @@ func (s *Session) prepare(ctx context.Context) error {
 	if state, err = s.file.State(ctx); err != nil {
 		return err
 	}
-	s.needBase, s.urgent = state.NeedBase, true
+	s.needBase, s.urgent, s.size = state.NeedBase, true, state.Log
 	s.status.Cursor = s.cursor
 	if state.Dirty || state.NeedBase {
 		s.lastChange = time.Now()
@@ -68,7 +68,7 @@ func (r *Replicator) newSession(f *capture.File, term Term) *Session {
 	return &Session{
 		r: r, lane: r.lanes[h.Sum32()%uint32(len(r.lanes))], log: r.opt.Log, term: term, //nolint:gosec // G115: a handful of lanes
 		wake: make(chan struct{}, 1), stopping: make(chan struct{}), done: make(chan struct{}),
-		worker: worker{file: f, size: term.Log},
+		worker: worker{file: f},
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *Session) beginTerm(ctx context.Context, state capture.State) error {
 		s.salt = envelope.NewSalt()
 	}
 	begin := capture.Begin{
-		SessionID: s.term.SessionID, Epoch: s.term.Epoch, Salt: s.salt, Acked: s.term.Parent, BootID: s.term.BootID,
+		SessionID: s.term.SessionID, Epoch: s.term.Epoch, Salt: s.salt, Acked: s.term.Parent, Log: s.term.Log, BootID: s.term.BootID,
 		NeedBase: s.term.Parent.Seq == 0 || s.term.Start == cloudstore.StartSafe || s.term.Start == cloudstore.StartNew,
 	}
 	if err := s.file.Begin(ctx, begin); err != nil {
@@ -96,7 +96,6 @@ func (s *Session) beginTerm(ctx context.Context, state capture.State) error {
 	}
 	s.cursor = sessionlog.Cursor{Epoch: s.term.Epoch, Tag: s.term.Parent.Tag}
 	s.credsDirty = !begin.NeedBase && s.term.Backup != cloudstore.BackupOff
-	s.size.Epochs++
 	return nil
 }
 

@@ -119,3 +119,42 @@ func TestLongLineageGetsBase(t *testing.T) {
 		t.Errorf("rows after %d epochs: %v", maxEpochs, heads)
 	}
 }
+
+// A session whose process is always killed goes on with its own file, term after term. What its log
+// weighs is not forgotten in between: deltas of many terms add up to a compaction, and a big base isn't
+// replaced for a few deltas.
+func TestOwnFileTermsKnowTheLog(t *testing.T) {
+	g := newRig(t, newMemory(), func(o *Options) { o.CompactBytes = 32 << 10 })
+	again := func(l *live) *live {
+		l.flush()
+		g.crash()
+		if l = l.restart(g.boot); l.taken.Start != StartOwnFile {
+			t.Fatalf("start %s", l.taken.Start)
+		}
+		return l
+	}
+	l := g.pair("often", 1)
+	for i := range 10 {
+		l.bulk(5<<10, i%2)
+		l = again(l)
+	}
+	if n := g.bases(l.id, l.taken.Epoch-1); n < 2 {
+		t.Errorf("%d bases after deltas of ten terms", n)
+	}
+
+	l = g.pair("big", 2)
+	l.bulk(300<<10, 0)
+	l = again(l)
+	g.must(l.repl.Rebase(g.limit(), true))
+	for i := range 2 {
+		l = again(l)
+		for range 10 {
+			l.bulk(5<<10, i)
+			g.must(l.repl.WaitDurable(g.limit()))
+		}
+	}
+	l.flush()
+	if n := g.bases(l.id, l.taken.Epoch); n != 1 {
+		t.Errorf("%d bases, though the deltas weigh less than the first", n)
+	}
+}

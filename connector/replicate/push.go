@@ -15,9 +15,8 @@ import (
 type push struct {
 	unit        *unit
 	inFlight    capture.InFlight
-	bytes       int64 // sealed
-	credentials bool  // the credentials changed with it
-	durable     bool  // and not yet acknowledged in the file
+	credentials bool // the credentials changed with it
+	durable     bool // and not yet acknowledged in the file
 	compaction  bool
 	since       time.Time // the oldest change in it was noticed
 }
@@ -164,7 +163,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, p push) err
 	p.credentials = changes.CredentialsChanged
 	for _, seg := range segs {
 		p.inFlight.Tags = append(p.inFlight.Tags, seg.Tag)
-		p.bytes += int64(len(seg.Data))
+		p.inFlight.Bytes += int64(len(seg.Data))
 	}
 	if err := s.file.SetInFlight(ctx, p.inFlight); err != nil {
 		return err
@@ -217,14 +216,11 @@ func (s *Session) pushDone(ctx context.Context) error {
 // need not wait for that.
 func (s *Session) becameDurable(p *push) {
 	p.durable = true
-	s.cursor = p.inFlight.Last()
+	s.cursor, s.size = p.inFlight.Last(), s.size.With(p.inFlight)
 	if p.inFlight.Base {
 		s.releaseSlot()
-		s.size = LogSize{BaseBytes: p.bytes, Epochs: 1}
 		s.needBase = false
 		s.r.pruneLater(pruneJob{s.term.SessionID, s.term.Epoch, s.r.opt.KeepBases})
-	} else {
-		s.size.DeltaBytes += p.bytes
 	}
 	if p.credentials && p.unit.creds == nil {
 		s.credsDirty = true
@@ -240,19 +236,19 @@ func (s *Session) becameDurable(p *push) {
 func (s *Session) notePush(p *push) {
 	s.mu.Lock()
 	s.status.Pushes++
-	s.status.PushedBytes += p.bytes
+	s.status.PushedBytes += p.inFlight.Bytes
 	s.status.LastDurable = time.Now()
 	s.status.LastError = nil
 	s.status.Cursor = s.cursor
 	s.mu.Unlock()
 	s.r.opt.Observer.Pushed(Pushed{
-		Base: p.inFlight.Base, Compaction: p.compaction, Bytes: p.bytes, Waited: time.Since(p.since),
+		Base: p.inFlight.Base, Compaction: p.compaction, Bytes: p.inFlight.Bytes, Waited: time.Since(p.since),
 	})
 	if p.inFlight.Base {
-		s.logSaved("base", p.bytes)
+		s.logSaved("base", p.inFlight.Bytes)
 	} else {
 		s.log.DebugContext(s.behalf(), "✓ Session "+s.term.SessionID+" saved to cloud",
-			"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", "delta", "bytes", p.bytes)
+			"session", s.term.SessionID, "epoch", s.term.Epoch, "seq", s.cursor.Seq, "what", "delta", "bytes", p.inFlight.Bytes)
 	}
 }
 

@@ -84,15 +84,12 @@ type Term struct {
 	Backup string
 	// BootID names the machine's boot, for CanResumeOwnFile after this term.
 	BootID string
-	// Log is the weight of the log behind Parent as Restore found it; zero when unknown.
+	// Log is the weight of the log up to Parent as Restore found it; zero leaves it at what the file knows.
 	Log LogSize
 }
 
 // LogSize weighs a log from its last complete base on.
-type LogSize struct {
-	BaseBytes, DeltaBytes int64 // sealed bytes
-	Epochs                int   // epochs that a reader walks
-}
+type LogSize = capture.LogSize
 
 // Status is what is known of a session's replication without asking the database.
 type Status struct {
