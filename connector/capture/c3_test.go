@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -54,6 +55,27 @@ func TestReadWithoutAcknowledgement(t *testing.T) {
 	}
 	s.pushDelta(t)
 	s.compare(t)
+}
+
+// A delta that would be too long is not read in part, and forgets nothing.
+func TestDeltaUpTo(t *testing.T) {
+	s := newSession(t, 1)
+	ctx := t.Context()
+	for i := range 20 {
+		must(t, s.ops.Device.Sessions.PutSession(ctx, fmt.Sprintf("6281:%d", i), make([]byte, 1000)))
+	}
+	if c, _, err := s.DeltaUpTo(ctx, 19_000); !errors.Is(err, ErrLong) || len(c.Push.Records) != 0 {
+		t.Errorf("%d records, %v", len(c.Push.Records), err)
+	}
+	c, dirty, err := s.DeltaUpTo(ctx, 25_000)
+	if err != nil || !dirty || len(rowsOf(c.Push, "whatsmeow_sessions")) != 20 {
+		t.Fatalf("%d records, dirty %v, %v", len(c.Push.Records), dirty, err)
+	}
+	s.deliver(t, c)
+	s.compare(t)
+	if _, dirty, err := s.DeltaUpTo(ctx, 0); err != nil || dirty {
+		t.Errorf("nothing is not too long: dirty %v, %v", dirty, err)
+	}
 }
 
 // Writers and pushes interleave freely; the replica ends up equal.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,14 @@ var credentialTables = []string{"whatsmeow_device", "whatsmeow_app_state_sync_ke
 // transaction. The bool is false, and the Changes empty, if there are none.
 // ErrNeedBase tells that a Base has to be pushed instead.
 func (f *File) Delta(ctx context.Context) (Changes, bool, error) {
-	c, dirty, err := f.changes(ctx, false)
+	return f.DeltaUpTo(ctx, math.MaxInt)
+}
+
+// DeltaUpTo is Delta for changes that weigh about so many bytes at most. It
+// returns ErrLong if they weigh more, and has read no more of them than that. A
+// part of them is never returned: it would be a state that the session never had.
+func (f *File) DeltaUpTo(ctx context.Context, bytes int) (Changes, bool, error) {
+	c, dirty, err := f.changes(ctx, false, bytes)
 	if err != nil {
 		return Changes{}, false, fmt.Errorf("read delta: %w", corrupt(err))
 	}
@@ -31,19 +39,19 @@ func (f *File) Delta(ctx context.Context) (Changes, bool, error) {
 
 // Base reads all rows, with the statements that make their tables.
 func (f *File) Base(ctx context.Context) (Changes, error) {
-	c, _, err := f.changes(ctx, true)
+	c, _, err := f.changes(ctx, true, math.MaxInt)
 	if err != nil {
 		return Changes{}, fmt.Errorf("read base: %w", corrupt(err))
 	}
 	return c, nil
 }
 
-func (f *File) changes(ctx context.Context, base bool) (c Changes, dirty bool, err error) {
+func (f *File) changes(ctx context.Context, base bool, bytes int) (c Changes, dirty bool, err error) {
 	l, err := f.currentLayout(ctx)
 	if err != nil {
 		return Changes{}, false, err
 	}
-	r := reader{layout: l, oldest: time.Now().Add(-maxAge).UnixMilli()}
+	r := reader{layout: l, oldest: time.Now().Add(-maxAge).UnixMilli(), room: bytes}
 	if base {
 		c, err = f.readBase(ctx, &r)
 		return c, true, err
@@ -174,6 +182,7 @@ func existsEach(names []string) []string {
 type reader struct {
 	layout *layout
 	oldest int64 // milliseconds since 1970: rows with a since rule that are older are left out
+	room   int   // bytes that may still be read
 }
 
 // status is what a push depends on besides its rows.
@@ -265,6 +274,9 @@ func (r *reader) table(ctx context.Context, tx *sql.Tx, t *table, p *sessionlog.
 		record, err := t.scan(rows)
 		if err != nil {
 			return err
+		}
+		if r.room -= weigh(record); r.room < 0 {
+			return ErrLong
 		}
 		record.Table = len(p.Tables)
 		p.Records = append(p.Records, record)

@@ -78,3 +78,19 @@ func (t *table) scan(rows *sql.Rows) (sessionlog.Record, error) {
 	}
 	return sessionlog.Record{Key: key, Row: row}, nil
 }
+
+// weigh returns about how many bytes a record takes in a push.
+func weigh(r sessionlog.Record) (bytes int) {
+	for _, values := range [][]sessionlog.Value{r.Key, r.Row} {
+		for _, v := range values {
+			bytes += 8
+			switch v := v.(type) {
+			case string:
+				bytes += len(v)
+			case []byte:
+				bytes += len(v)
+			}
+		}
+	}
+	return bytes
+}

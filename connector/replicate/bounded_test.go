@@ -3,7 +3,9 @@ package replicate
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // What waits while the database is away is bounded by the state's size, not by
@@ -53,6 +55,51 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 		_, path, _ := g.restored(l.id, "")
 		g.equal("after the outage", want, g.dumpAt(path))
 	})
+}
+
+// After an outage every session has much to push. They take turns, so that what
+// is in memory doesn't grow with their number.
+func TestBacklogsArePushedInTurns(t *testing.T) {
+	g := newRig(t, newMemory(), func(o *Options) { o.Lanes = 1 })
+	var all []*live
+	for i := range 8 {
+		l := g.pair(fmt.Sprint("s", i), uint64(i))
+		l.flush()
+		all = append(all, l)
+	}
+	g.store.set(func(context.Context, string, []string) fault { return lost })
+	for _, l := range all {
+		l.bulk(3*shortDelta, 0)
+		l.bulk(3*shortDelta, 1) // the first may be under way already
+	}
+	lane := g.repl.lanes[0]
+	var units, waiting, long int
+	for late := time.Now().Add(30 * time.Second); units+waiting < len(all); runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("%d sessions have a push in the lane, %d wait for their turn", units, waiting)
+		}
+		lane.mu.Lock()
+		units, long = len(lane.rows), 0
+		for _, u := range lane.rows {
+			if weightOf(u.segs) > shortDelta {
+				long++
+			}
+		}
+		lane.mu.Unlock()
+		lane.slots.mu.Lock()
+		waiting = len(lane.slots.waiting)
+		lane.slots.mu.Unlock()
+	}
+	if long > slotsPerLane {
+		t.Errorf("%d long deltas in memory at once", long)
+	}
+	g.store.set(nil)
+	for _, l := range all {
+		l.flush()
+	}
+	want := g.dump(all[5].file)
+	_, path, _ := g.restored(all[5].id, "")
+	g.equal("after the outage", want, g.dumpAt(path))
 }
 
 // dirty counts the changes that the file notes.

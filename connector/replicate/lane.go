@@ -18,7 +18,7 @@ type lane struct {
 	log   *slog.Logger
 	saved func(sessionID string, epoch uint64) // told about every unit that became durable
 
-	bases slots // bases being pushed: they are held in memory whole
+	slots slots // of pushes that take much memory
 
 	mu     sync.Mutex
 	rows   []*unit // units with rows that can share a statement
@@ -38,7 +38,7 @@ type entry struct {
 func newLane(store Writer, o *Options, saved func(string, uint64)) *lane {
 	return &lane{
 		store: store, opt: o, log: o.Log, saved: saved,
-		bases: slots{free: basesPerLane}, wake: make(chan struct{}, 1),
+		slots: slots{free: slotsPerLane}, wake: make(chan struct{}, 1),
 	}
 }
 

@@ -36,14 +36,13 @@ func (s *Session) startPush(ctx context.Context) error {
 	}
 	why := s.baseDue()
 	base := why != noBase
-	if base && !s.takeSlot() {
+	if (base || s.long) && !s.takeSlot() {
 		return nil
 	}
 	since := s.takeDirty()
 	changes, found, err := s.read(ctx, base)
 	switch {
-	case errors.Is(err, capture.ErrNeedBase):
-		s.needBase = true
+	case s.needsSlot(err):
 		s.putDirty(since)
 		s.urgent = true
 		return s.startPush(ctx)
@@ -56,6 +55,7 @@ func (s *Session) startPush(ctx context.Context) error {
 		s.nothingToPush(ErrNoDevice)
 		return nil
 	case !found:
+		s.releaseSlot()
 		s.localOK()
 		s.clean()
 		return nil
@@ -93,12 +93,27 @@ func (s *Session) putDirty(since time.Time) {
 	}
 }
 
+// shortDelta is how many bytes of changes a session may hold in memory at any time, as a thousand others
+// may. More of them take one of the lane's slots: after an outage every session has much to push.
+const shortDelta = 64 << 10
+
 func (s *Session) read(ctx context.Context, base bool) (capture.Changes, bool, error) {
-	if base {
+	s.long = false
+	switch {
+	case base:
 		c, err := s.file.Base(ctx)
 		return c, true, err
+	case s.holdSlot:
+		return s.file.Delta(ctx)
 	}
-	return s.file.Delta(ctx)
+	return s.file.DeltaUpTo(ctx, shortDelta)
+}
+
+// needsSlot notes why a read came to nothing: a base is to be pushed, or a long delta.
+func (s *Session) needsSlot(err error) bool {
+	base := errors.Is(err, capture.ErrNeedBase)
+	s.needBase, s.long = s.needBase || base, errors.Is(err, capture.ErrLong)
+	return base || s.long
 }
 
 // clean notes that a read found nothing to push.
@@ -217,8 +232,8 @@ func (s *Session) pushDone(ctx context.Context) error {
 func (s *Session) becameDurable(p *push) {
 	p.durable = true
 	s.cursor, s.size = p.inFlight.Last(), s.size.With(p.inFlight)
+	s.releaseSlot()
 	if p.inFlight.Base {
-		s.releaseSlot()
 		s.needBase = false
 		s.r.pruneLater(pruneJob{s.term.SessionID, s.term.Epoch, s.r.opt.KeepBases})
 	}
@@ -326,7 +341,7 @@ func (s *Session) baseDue() baseReason {
 
 func (s *Session) takeSlot() bool {
 	if !s.holdSlot {
-		s.holdSlot = s.lane.bases.acquire(s)
+		s.holdSlot = s.lane.slots.acquire(s)
 		s.wantSlot = !s.holdSlot
 	}
 	return s.holdSlot
@@ -335,6 +350,6 @@ func (s *Session) takeSlot() bool {
 func (s *Session) releaseSlot() {
 	if s.holdSlot {
 		s.holdSlot = false
-		s.lane.bases.release()
+		s.lane.slots.release()
 	}
 }

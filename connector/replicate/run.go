@@ -24,11 +24,12 @@ type worker struct {
 	credsSum   [32]byte
 
 	needBase   bool // only a base may be pushed next
+	long       bool // more is noted than a short delta holds
 	basePushed bool // this term has a base that is durable
 	size       LogSize
 
 	urgent   bool // look for changes without waiting for more
-	holdSlot bool // one of the lane's slots for bases is held
+	holdSlot bool // one of the lane's slots is held
 	wantSlot bool // none was free: wait to be poked
 
 	waiting []*request // not covered by a read yet
@@ -64,7 +65,7 @@ func (s *Session) run() {
 		s.push.unit.withdrawn.Store(true)
 	}
 	s.releaseSlot()
-	s.lane.bases.leave(s)
+	s.lane.slots.leave(s)
 	s.r.forget(s)
 }
 

@@ -2,9 +2,9 @@ package replicate
 
 import "sync"
 
-// basesPerLane bounds the bases that a lane's sessions hold in memory at once, so that a thousand
-// sessions that start safely don't need a thousand bases of memory.
-const basesPerLane = 2
+// slotsPerLane bounds the bases and long deltas that a lane's sessions hold in memory at once, so that
+// a thousand sessions that start safely, or come out of an outage, don't need a thousand times as much.
+const slotsPerLane = 2
 
 // slots is a semaphore that never blocks: who gets none is poked when one comes free.
 type slots struct {
