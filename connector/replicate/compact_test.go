@@ -61,6 +61,33 @@ func TestCompactionAndPruning(t *testing.T) {
 	})
 }
 
+// A compaction that finds no slot free doesn't hold up the session's deltas; it
+// follows when one is.
+func TestCompactionWaitsForASlotAlone(t *testing.T) {
+	g := newRig(t, newMemory(), func(o *Options) { o.Lanes, o.CompactBytes = 1, 8<<10 })
+	l := g.pair("personal", 1)
+	l.flush()
+	slots := &g.repl.lanes[0].slots
+	for range slotsPerLane {
+		if !slots.acquire(nil) {
+			t.Fatal("a slot is taken")
+		}
+	}
+	for i := range 10 {
+		l.bulk(3<<10, i%2)
+		g.must(l.repl.WaitDurable(g.limit()))
+	}
+	if n := g.bases(l.id, 1); n != 1 {
+		t.Fatalf("%d bases without a slot", n)
+	}
+	slots.release()
+	l.bulk(3<<10, 0)
+	l.flush()
+	if n := g.bases(l.id, 1); n != 2 {
+		t.Errorf("%d bases after a slot came free", n)
+	}
+}
+
 func TestNoPruningBeforeOwnBase(t *testing.T) {
 	g := newRig(t, newMemory())
 	l := g.pair("personal", 1)

@@ -34,11 +34,11 @@ func (s *Session) startPush(ctx context.Context) error {
 	case cloudstore.BackupCredentials:
 		return s.checkCredentials(ctx)
 	}
-	why := s.baseDue()
-	base := why != noBase
-	if (base || s.long) && !s.takeSlot() {
+	why, ok := s.choose()
+	if !ok {
 		return nil
 	}
+	base := why != noBase
 	since := s.takeDirty()
 	changes, found, err := s.read(ctx, base)
 	switch {
@@ -339,11 +339,31 @@ func (s *Session) baseDue() baseReason {
 	return noBase
 }
 
+// choose decides between a base and a delta, and takes the slot that it needs. It reports false if the
+// session has to wait for one.
+func (s *Session) choose() (why baseReason, ok bool) {
+	why = s.baseDue()
+	if why == baseCompacts && !s.trySlot() {
+		why = noBase // it can wait, the changes can't
+	}
+	if why == noBase && !s.long {
+		return why, true
+	}
+	return why, s.takeSlot()
+}
+
+// takeSlot takes a slot; if none is free, the session is poked when one is.
 func (s *Session) takeSlot() bool {
 	if !s.holdSlot {
 		s.holdSlot = s.lane.slots.acquire(s)
 		s.wantSlot = !s.holdSlot
 	}
+	return s.holdSlot
+}
+
+// trySlot takes a slot if one is free.
+func (s *Session) trySlot() bool {
+	s.holdSlot = s.holdSlot || s.lane.slots.try()
 	return s.holdSlot
 }
 

@@ -13,6 +13,18 @@ type slots struct {
 	waiting map[*Session]struct{}
 }
 
+// try takes a slot if one is free.
+func (l *slots) try() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free == 0 {
+		return false
+	}
+	l.free--
+	return true
+}
+
+// acquire takes a slot, or has s wait for one.
 func (l *slots) acquire(s *Session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
