@@ -10,8 +10,9 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
-// lane writes the units of its share of the sessions, one statement at a time (P5). While a statement
-// runs, units gather; the next statement takes as many of their rows as fit (P4).
+// lane writes the units of its share of the sessions, one statement at a time (P5), and one more of
+// those that went aside. While a statement runs, units gather; the next statement takes as many of their
+// rows as fit (P4).
 type lane struct {
 	store Writer
 	opt   *Options
@@ -23,10 +24,14 @@ type lane struct {
 	mu     sync.Mutex
 	rows   []*unit // units with rows that can share a statement
 	single []*unit // units whose next step is a transaction of its own
-	wake   chan struct{}
+	aside  []*unit // units that may hold up all others
+	halved int     // how often the bounds of a group are halved
 
 	pause       time.Duration // after the database was unreachable
 	pausedUntil time.Time
+	trouble     bool // no statement got through since one failed for the database's sake
+
+	wake, wakeAside chan struct{}
 }
 
 // entry is a unit's share of one statement: its next n rows.
@@ -38,32 +43,40 @@ type entry struct {
 func newLane(store Writer, o *Options, saved func(string, uint64)) *lane {
 	return &lane{
 		store: store, opt: o, log: o.Log, saved: saved,
-		slots: slots{free: slotsPerLane}, wake: make(chan struct{}, 1),
+		slots: slots{free: slotsPerLane}, wake: make(chan struct{}, 1), wakeAside: make(chan struct{}, 1),
 	}
 }
 
 // submit queues u at the end. The lane owns u until u.done is closed.
 func (l *lane) submit(u *unit) {
+	wake := l.wake
 	l.mu.Lock()
-	if u.alone() {
+	switch {
+	case u.suspect:
+		l.aside = append(l.aside, u)
+		wake = l.wakeAside
+	case u.alone():
 		l.single = append(l.single, u)
-	} else {
+	default:
 		l.rows = append(l.rows, u)
 	}
 	l.mu.Unlock()
 	select {
-	case l.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
 
 // run writes until ctx ends. A statement cut off by that leaves its outcome unknown, as a crash would.
 func (l *lane) run(ctx context.Context) {
+	var aside sync.WaitGroup
+	aside.Go(func() { l.runAside(ctx) })
+	defer aside.Wait()
 	for ctx.Err() == nil {
 		now := time.Now()
 		group, single, next := l.take(now)
 		if len(group) == 0 && single == nil {
-			l.sleep(ctx, now, next)
+			sleep(ctx, l.wake, now, next)
 			continue
 		}
 		if len(group) > 0 {
@@ -75,8 +88,8 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// sleep waits for a new unit, or until next unless that is zero.
-func (l *lane) sleep(ctx context.Context, now, next time.Time) {
+// sleep waits for wake, which tells of a new unit, or until next unless that is zero.
+func sleep(ctx context.Context, wake <-chan struct{}, now, next time.Time) {
 	var due <-chan time.Time
 	if !next.IsZero() {
 		t := time.NewTimer(next.Sub(now))
@@ -85,7 +98,7 @@ func (l *lane) sleep(ctx context.Context, now, next time.Time) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-l.wake:
+	case <-wake:
 	case <-due:
 	}
 }
@@ -112,7 +125,7 @@ func (l *lane) take(now time.Time) (group []entry, single *unit, next time.Time)
 }
 
 func (l *lane) takeRows(now time.Time) (rest []*unit, group []entry, next time.Time) {
-	bytes, count := 0, 0
+	room := l.room()
 	for i, u := range l.rows {
 		switch {
 		case u.withdrawn.Load():
@@ -123,13 +136,7 @@ func (l *lane) takeRows(now time.Time) (rest []*unit, group []entry, next time.T
 			rest = append(rest, u)
 			continue
 		}
-		n := 0
-		for _, seg := range u.groupable() {
-			if count > 0 && (bytes+len(seg.Data) > l.opt.GroupBytes || count >= l.opt.GroupRows) {
-				break
-			}
-			bytes, count, n = bytes+len(seg.Data), count+1, n+1
-		}
+		n := room.take(u.groupable())
 		if n == 0 {
 			return append(rest, l.rows[i:]...), group, next // full
 		}
@@ -154,21 +161,17 @@ func (l *lane) writeGroup(ctx context.Context, group []entry) {
 	outcomes, err := l.append(ctx, segs)
 	switch {
 	case err == nil:
+		l.grow(segs)
 		for _, e := range group {
 			l.settle(e.unit, outcomes[:e.n])
 			outcomes = outcomes[e.n:]
 		}
-	case l.isOutage(err):
+	case isStuck(err):
+		l.stuck(err, group, len(segs))
+	case isOutage(err):
 		l.outage(err, group)
 	case len(group) > 1:
-		// One session's rows can spoil the statement for all: find out whose.
-		for _, e := range group {
-			if ctx.Err() != nil {
-				l.again(e.unit, 0, ctx.Err())
-				continue
-			}
-			l.writeGroup(ctx, []entry{e})
-		}
+		l.setAside(group, err)
 	default:
 		l.failed(group[0].unit, err)
 	}
@@ -203,6 +206,7 @@ func (l *lane) settle(u *unit, outcomes []cloudstore.Outcome) {
 			l.saved(u.sessionID, u.epoch)
 		}
 	case before-len(u.segs) < len(outcomes): // a row was absent
+		u.suspect = true
 		l.retryLater(u, errors.New("row is absent after it was sent"))
 	default:
 		l.submit(u) // the next parts, after what others have queued meanwhile
@@ -233,7 +237,9 @@ func (l *lane) writeSingle(ctx context.Context, u *unit) {
 		u.finish(ErrFenced)
 	case err == nil:
 		l.retryLater(u, errors.New("row is absent after it was sent"))
-	case l.isOutage(err):
+	case isStuck(err):
+		l.stuck(err, []entry{{u, 0}}, len(u.segs))
+	case isOutage(err):
 		l.outage(err, []entry{{u, 0}})
 	default:
 		l.failed(u, err)
@@ -247,6 +253,7 @@ func (l *lane) failed(u *unit, err error) {
 		return
 	}
 	l.log.Error("write to cloud failed", "session", u.sessionID, "epoch", u.epoch, "error", err)
+	u.suspect = true
 	l.retryLater(u, err)
 }
 
@@ -273,19 +280,20 @@ func (l *lane) again(u *unit, wait time.Duration, why error) {
 }
 
 // isOutage reports whether err says something about the database or the way there, not about the rows.
-func (l *lane) isOutage(err error) bool {
-	return cloudstore.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+func isOutage(err error) bool {
+	return cloudstore.IsUnavailable(err) || errors.Is(err, context.Canceled)
 }
 
 // outage makes the whole lane pause: every statement would fail.
 func (l *lane) outage(err error, group []entry) {
 	var wait time.Duration
 	l.mu.Lock()
-	first := l.pause == 0
+	first := !l.trouble && !errors.Is(err, context.Canceled)
+	l.trouble = l.trouble || first
 	l.pause, wait = backoff(l.pause, l.opt.RetryMin, l.opt.RetryMax)
 	l.pausedUntil = time.Now().Add(wait)
 	l.mu.Unlock()
-	if first && !errors.Is(err, context.Canceled) {
+	if first {
 		l.log.Warn("cloud is unreachable; changes wait on disk", "error", err)
 	}
 	for _, e := range group {
@@ -296,8 +304,8 @@ func (l *lane) outage(err error, group []entry) {
 func (l *lane) clearOutage() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pause > 0 {
+	if l.trouble {
 		l.log.Info("cloud is reachable again")
 	}
-	l.pause = 0
+	l.pause, l.trouble = 0, false
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"cloudsession/infra/local/tidbtest"
+	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
 )
 
@@ -80,6 +81,11 @@ func (n *nodeService) save(t testing.TB, id string, state []byte) string {
 func newNodeService(t testing.TB) *nodeService {
 	config := tidbtest.Start(t)
 	openTiDB(t, config) // the tables
+	return &nodeService{db: rawDB(t, config)}
+}
+
+// rawDB opens a database as no part of the connector does.
+func rawDB(t testing.TB, config cloudstore.Config) *sql.DB {
 	driver := mysql.NewConfig()
 	driver.Net, driver.Addr = "tcp", net.JoinHostPort(config.Host, strconv.Itoa(config.Port))
 	driver.User, driver.Passwd, driver.DBName = config.User, config.Password, config.Database
@@ -88,9 +94,9 @@ func newNodeService(t testing.TB) *nodeService {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &nodeService{db: sql.OpenDB(connector)}
-	t.Cleanup(func() { _ = n.db.Close() })
-	return n
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
 // What BenchmarkNodeService writes is what that service writes.

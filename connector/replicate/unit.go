@@ -22,6 +22,7 @@ type unit struct {
 	withdrawn atomic.Bool // the session doesn't care any more
 	onRetry   func(error) // told why the unit has to be sent again
 
+	suspect   bool // it may be what a statement failed for: it is sent by itself
 	notBefore time.Time
 	pause     time.Duration
 }
@@ -56,7 +57,7 @@ func (u *unit) settle(outcomes []cloudstore.Outcome) (finished bool) {
 	}
 	u.segs = u.segs[durable:]
 	if durable > 0 {
-		u.pause = 0
+		u.pause, u.suspect = 0, false
 	}
 	if len(u.segs) == 0 && u.creds == nil {
 		u.finish(nil)

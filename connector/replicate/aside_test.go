@@ -1,0 +1,194 @@
+package replicate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"cloudsession/infra/local/tidbtest"
+	"cloudsession/shared/cloudstore"
+)
+
+// slowStore is a store behind a way that carries so many bytes a second, and
+// with sessions whose rows somebody holds a lock on.
+type slowStore struct {
+	*memory
+	perSecond int // 0: any number
+	conflict  bool
+
+	mu     sync.Mutex
+	locked []string
+}
+
+func (s *slowStore) lock(ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locked = ids
+}
+
+func (s *slowStore) isLocked(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.locked, id)
+}
+
+func (s *slowStore) AppendSegments(ctx context.Context, segs []cloudstore.Segment) ([]cloudstore.Outcome, error) {
+	for _, seg := range segs {
+		switch {
+		case !s.isLocked(seg.SessionID):
+		case s.conflict:
+			return nil, fmt.Errorf("append segments: %w", &mysql.MySQLError{Number: 1205, Message: "Lock wait timeout exceeded"})
+		default:
+			<-ctx.Done()
+			return nil, fmt.Errorf("append segments: %w", ctx.Err())
+		}
+	}
+	if s.perSecond > 0 {
+		sent := time.NewTimer(time.Duration(weightOf(segs)) * time.Second / time.Duration(s.perSecond))
+		defer sent.Stop()
+		select {
+		case <-sent.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("append segments: %w", ctx.Err())
+		}
+	}
+	return s.memory.AppendSegments(ctx, segs)
+}
+
+// runLane runs a lane of s with the default options in the test's bubble.
+func runLane(t *testing.T, s Writer) *lane {
+	o := Options{Log: slog.New(slog.DiscardHandler)}.withDefaults()
+	l := newLane(s, &o, func(string, uint64) {})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { l.run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return l
+}
+
+// send submits a push of so many rows of a session.
+func (l *lane) send(id string, seq uint64, rows, bytes int) *unit {
+	u := &unit{sessionID: id, epoch: 1, done: make(chan struct{})}
+	for i := range uint64(rows) {
+		u.segs = append(u.segs, cloudstore.Segment{
+			SessionID: id, Epoch: 1, Seq: seq + i, Kind: cloudstore.KindDelta, Data: make([]byte, bytes), Tag: [32]byte{byte(seq + i)},
+		})
+	}
+	l.submit(u)
+	return u
+}
+
+// within fails the test unless u is durable after d at most.
+func (u *unit) within(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-u.done:
+		if u.err != nil {
+			t.Errorf("%s: %v", u.sessionID, u.err)
+		}
+	case <-time.After(d):
+		t.Errorf("%s: not durable after %s", u.sessionID, d)
+	}
+}
+
+// A session whose rows are locked holds up the others of its lane once, for as
+// long as it takes to find out which one it is. Then only itself.
+func TestLockedSessionStallsNobodyElse(t *testing.T) {
+	for _, conflict := range []bool{false, true} {
+		t.Run(fmt.Sprintf("conflict=%v", conflict), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &slowStore{memory: newMemory(), conflict: conflict}
+				s.lock("bad", "worse")
+				l := runLane(t, s)
+				bad, worse := l.send("bad", 1, 1, 100), l.send("worse", 1, 3, 100)
+				var others []*unit
+				for i := range 20 {
+					others = append(others, l.send(fmt.Sprint("good", i), 1, 2, 100))
+				}
+				for _, u := range others { // one statement for all, and one of each culprit
+					u.within(t, 16*time.Second)
+				}
+				for seq := range uint64(30) {
+					l.send("good0", 3+seq, 1, 100).within(t, time.Second)
+					time.Sleep(time.Second)
+				}
+				s.lock()
+				bad.within(t, 20*time.Second)
+				worse.within(t, 20*time.Second)
+			})
+		})
+	}
+}
+
+// The same on the real engine: somebody's transaction holds the place of a
+// session's next row.
+func TestLockedRowOnTheEngine(t *testing.T) {
+	config := tidbtest.Start(t)
+	g := newRig(t, openTiDB(t, config), func(o *Options) { o.Lanes, o.StatementTimeout = 1, 2*time.Second })
+	bad, good := g.pair("bad", 1), g.pair("good", 2)
+	bad.flush()
+	good.flush()
+	bad.settle()
+	db := rawDB(t, config)
+	tx, err := db.BeginTx(t.Context(), nil)
+	g.must(err)
+	defer func() { _ = tx.Rollback() }()
+	at := bad.repl.Status().Cursor
+	next := tx.QueryRowContext(t.Context(), "SELECT tag FROM session_segments WHERE (session_id, epoch, seq) IN ((?, ?, ?)) FOR UPDATE",
+		bad.id, at.Epoch, at.Seq+1)
+	if err := next.Scan(new([]byte)); !errors.Is(err, sql.ErrNoRows) {
+		t.Fatalf("a row behind the last one: %v", err)
+	}
+	bad.bulk(100, 0)
+	for range 3 {
+		good.bulk(100, 0)
+		g.must(good.repl.WaitDurable(g.limit()))
+	}
+	for i := range 20 { // once it is clear whose fault it is, nobody else waits
+		good.bulk(100, i%2)
+		began := time.Now()
+		g.must(good.repl.WaitDurable(g.limit()))
+		if took := time.Since(began); took > g.opt.StatementTimeout {
+			t.Errorf("another session's change took %s", took)
+		}
+	}
+	if !bad.repl.Status().Pending {
+		t.Error("nothing of the locked session is pending")
+	}
+	g.must(tx.Rollback())
+	bad.flush()
+}
+
+// Where a full group can't be sent in time, smaller ones can, while small pushes
+// go on beside it.
+func TestSlowWayMakesGroupsSmaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowStore{memory: newMemory(), perSecond: 300 << 10} // 1 MiB takes 3.4 s, of 5
+		l := runLane(t, s)
+		big := l.send("big", 1, 8, 1<<20)
+		for i := range uint64(40) {
+			l.send("small", 1+i, 1, 1000).within(t, 12*time.Second)
+			time.Sleep(time.Second)
+		}
+		big.within(t, 3*time.Minute)
+
+		s.perSecond = 0
+		l.send("big", 9, 8, 1<<20).within(t, time.Minute)
+		l.send("big", 17, 8, 1<<20).within(t, time.Minute)
+		if l.halved != 0 {
+			t.Errorf("groups still %d times halved on a fast way", l.halved)
+		}
+	})
+}
