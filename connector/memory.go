@@ -10,9 +10,8 @@ import (
 const (
 	memoryEvery = 30 * time.Second // how often it is looked whether the process is idle
 	// idleShare is which part of what the process holds it may have allocated since
-	// the last look, and still be idle. Go by itself collects the garbage of a process
-	// that does nothing every two minutes.
-	idleShare = 0.125
+	// the last look, and still be idle. Pings alone are an eighth.
+	idleShare = 0.4
 	// worthShare is which part of what the process holds has to come back for it.
 	worthShare = 0.25
 )

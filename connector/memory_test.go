@@ -11,9 +11,9 @@ func TestIdle(t *testing.T) {
 		before, now heap
 		want        bool
 	}{
-		{heap{1000, 100, 0}, heap{1010, 100, 0}, true},
-		{heap{1000, 100, 0}, heap{1015, 100, 0}, false},
-		{heap{1000, 100, 0}, heap{1015, 200, 0}, true},
+		{heap{1000, 100, 0}, heap{1030, 100, 0}, true},
+		{heap{1000, 100, 0}, heap{1050, 100, 0}, false},
+		{heap{1000, 100, 0}, heap{1050, 200, 0}, true},
 		{heap{}, heap{}, false}, // nothing was ever collected
 	} {
 		if got := idle(c.before, c.now); got != c.want {
