@@ -1,6 +1,7 @@
 package cloudstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -89,10 +90,12 @@ func checkAlive(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) erro
 		id, incarnation string
 		dead            bool
 	}
+	// Without an owner to ask the taker's name stands twice: a key that has no row
+	// would be locked too, and all takes of all connectors would queue for it.
 	rows, err := collect(ctx, tx, func(row scanner) (c state, err error) {
 		err = row.Scan(&c.id, &c.incarnation, &c.dead)
 		return c, err
-	}, lockConnectors, r.ConnectorID, ownerID)
+	}, lockConnectors, r.ConnectorID, cmp.Or(ownerID, r.ConnectorID))
 	if err != nil {
 		return fmt.Errorf("read connectors: %w", err)
 	}
