@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"sync"
 	"time"
 
 	"cloudsession/connector/logctx"
@@ -71,25 +73,35 @@ func (m *Manager) knock(ctx context.Context, url string, d command.Delivery) {
 	}
 }
 
-// pollCommands finds commands whose message was lost, late or refused.
+// pollCommands finds commands whose message was lost, late or refused, and those
+// that run under this process without its knowing: the answer to their claim, or
+// to their end, was lost.
 func (m *Manager) pollCommands(ctx context.Context) error {
 	if _, err := m.opt.Store.ExpireCommands(ctx); err != nil {
 		return err
 	}
+	at := m.works.list() // before the rows are read: what ends meanwhile is over
 	pending, err := m.opt.Store.PendingCommands(ctx, m.opt.Lease.ConnectorID())
 	if err != nil {
 		return err
 	}
 	for _, c := range pending {
-		m.runCommand(c.ID)
+		if !at[c.ID] {
+			m.runCommand(c.ID)
+		}
 	}
 	return nil
 }
 
 // runCommand claims and carries out a command on the manager's own time. A
-// command that is done, claimed or unknown is left alone.
+// command that is done, claimed or unknown is left alone, and one that this
+// process is at already: a message that comes twice does nothing twice.
 func (m *Manager) runCommand(id string) {
 	m.later(func() {
+		if !m.works.begin(id) {
+			return
+		}
+		defer m.works.end(id)
 		c, claimed, err := m.claim(id)
 		if err == nil && !claimed && m.comesHere(c) {
 			c, claimed, err = m.awaitHandover(c)
@@ -97,30 +109,67 @@ func (m *Manager) runCommand(id string) {
 		if err != nil && !errors.Is(err, cloudstore.ErrNotFound) {
 			m.logUnlessEnding(onBehalf(m.life, c), "claim command", err)
 		}
-		if !claimed {
-			return
+		if claimed {
+			m.carryOut(c)
 		}
-		log := m.log.With("session", c.SessionID, "kind", c.Kind)
-		// A duration, since the deadline itself stands on another machine's clock.
-		ctx, cancel := context.WithTimeout(onBehalf(m.life, c), c.Deadline.Sub(c.CreatedAt))
-		defer cancel()
-		started := time.Now()
-		err = m.execute(ctx, c)
-		took := time.Since(started)
-		if errors.Is(err, errHandedOn) {
-			m.opt.Observer.Command(c.Kind, CodeHandedOn, took)
-			log.InfoContext(ctx, "command handed on", "took", took.Round(time.Millisecond))
-			return
-		}
-		code, text := outcomeOf(err)
-		m.opt.Observer.Command(c.Kind, code, took)
-		if err != nil {
-			log.WarnContext(ctx, "command failed", "code", code, "error", err)
-		} else {
-			log.InfoContext(ctx, "command done", "took", took.Round(time.Millisecond))
-		}
-		m.finishCommand(c, err == nil, code, text)
 	})
+}
+
+// works are the commands that this process is at, from before their claim until
+// their outcome is written. The zero value is ready.
+type works struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+// begin reports whether nobody was at the command yet.
+func (w *works) begin(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ids[id] {
+		return false
+	}
+	if w.ids == nil {
+		w.ids = map[string]bool{}
+	}
+	w.ids[id] = true
+	return true
+}
+
+func (w *works) end(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.ids, id)
+}
+
+func (w *works) list() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.ids)
+}
+
+// carryOut carries out a command that was claimed and writes its outcome.
+func (m *Manager) carryOut(c cloudstore.Command) {
+	log := m.log.With("session", c.SessionID, "kind", c.Kind)
+	// A duration, since the deadline itself stands on another machine's clock.
+	ctx, cancel := context.WithTimeout(onBehalf(m.life, c), c.Deadline.Sub(c.CreatedAt))
+	defer cancel()
+	started := time.Now()
+	err := m.execute(ctx, c)
+	took := time.Since(started)
+	if errors.Is(err, errHandedOn) {
+		m.opt.Observer.Command(c.Kind, CodeHandedOn, took)
+		log.InfoContext(ctx, "command handed on", "took", took.Round(time.Millisecond))
+		return
+	}
+	code, text := outcomeOf(err)
+	m.opt.Observer.Command(c.Kind, code, took)
+	if err != nil {
+		log.WarnContext(ctx, "command failed", "code", code, "error", err)
+	} else {
+		log.InfoContext(ctx, "command done", "took", took.Round(time.Millisecond))
+	}
+	m.finishCommand(c, err == nil, code, text)
 }
 
 // onBehalf returns ctx for work on a command: what is logged with it names the
@@ -139,8 +188,8 @@ func (m *Manager) claim(id string) (c cloudstore.Command, claimed bool, err erro
 	return m.opt.Store.ClaimCommand(m.life, id, m.opt.Lease.ConnectorID(), m.opt.Lease.Incarnation())
 }
 
-// finishCommand writes the outcome, with a few attempts: without it the row
-// would only expire.
+// finishCommand writes the outcome, with a few attempts: without it a later
+// heartbeat carries the command out again.
 func (m *Manager) finishCommand(c cloudstore.Command, done bool, code, text string) {
 	for attempt := range 5 {
 		ctx, cancel := context.WithTimeout(onBehalf(context.Background(), c), stateTime)

@@ -83,6 +83,7 @@ type Manager struct {
 	drains   chan struct{} // filled by the one Drain that runs
 	sweeps   sweeps
 	turns    chan struct{} // one for each session that a sweep is opening
+	works    works
 }
 
 // New returns a manager that holds nothing yet.

@@ -19,9 +19,11 @@ const (
 )
 
 // ClaimCommand makes a command this process's own: it must be queued, or
-// running under a process that is gone, and within its deadline. claimed is
-// false when it isn't to be had, or is this process's already: a message that
-// comes twice does nothing twice. ErrNotFound when there is no such command.
+// running under a process that is gone or under this very one, and within its
+// deadline. So a process must not ask for what it is at: a command that runs
+// under it all the same is one whose claim, or whose end, it had no answer to.
+// claimed is false when it isn't to be had. ErrNotFound when there is no such
+// command.
 func (s *Store) ClaimCommand(ctx context.Context, id, connectorID, incarnation string) (c Command, claimed bool, err error) {
 	if err := validateNames(connectorID, incarnation); err != nil {
 		return Command{}, false, fmt.Errorf("claim command: %w", err)
@@ -31,7 +33,7 @@ func (s *Store) ClaimCommand(ctx context.Context, id, connectorID, incarnation s
 		if c, err = one(ctx, tx, scanCommand, lockCommand, id); err != nil {
 			return err
 		}
-		free, err := claimable(ctx, tx, c)
+		free, err := claimable(ctx, tx, c, incarnation)
 		if err != nil || !free {
 			return err
 		}
@@ -57,12 +59,12 @@ func (s *Store) ClaimCommand(ctx context.Context, id, connectorID, incarnation s
 }
 
 // claimable decides on a locked command.
-func claimable(ctx context.Context, tx *sql.Tx, c Command) (bool, error) {
+func claimable(ctx context.Context, tx *sql.Tx, c Command, incarnation string) (bool, error) {
 	if c.State != CommandQueued && c.State != CommandRunning {
 		return false, nil
 	}
 	overdue, err := one(ctx, tx, scanBool, lockOverdue, c.ID)
-	if err != nil || overdue || c.State == CommandQueued {
+	if err != nil || overdue || c.State == CommandQueued || c.Incarnation == incarnation {
 		return err == nil && !overdue, err
 	}
 	gone, err := one(ctx, tx, scanBool, lockClaimer, c.Incarnation, c.ConnectorID)

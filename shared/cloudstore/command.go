@@ -75,7 +75,7 @@ const (
 		WHERE state IN ('queued', 'running') AND deadline <= NOW(6)`
 	// Those of sessions it owns or that are addressed to it, and restore
 	// commands that nobody else will see to. Where the claimer of a running one
-	// is gone, it counts as queued.
+	// is gone, or the one that asks, it counts as queued.
 	selectPending = `SELECT c.command_id, c.session_id, c.kind, c.args, c.state, c.attempt, c.connector_id, c.incarnation, c.requested_by, c.request_id,
 		c.error_code, c.error, c.result, c.created_at, c.deadline, c.started_at, c.finished_at
 		FROM commands c
@@ -83,7 +83,7 @@ const (
 		LEFT JOIN connectors oc ON oc.connector_id = o.connector_id
 		LEFT JOIN connectors t ON t.connector_id = c.connector_id
 		WHERE c.state IN ('queued', 'running') AND c.deadline > NOW(6)
-			AND (c.state = 'queued' OR t.connector_id IS NULL OR t.dead OR t.incarnation <> c.incarnation)
+			AND (c.state = 'queued' OR c.connector_id = ? OR t.connector_id IS NULL OR t.dead OR t.incarnation <> c.incarnation)
 			AND (o.connector_id = ? OR c.connector_id = ?
 				OR c.kind = 'restore' AND (t.connector_id IS NULL OR t.dead) AND (oc.connector_id IS NULL OR oc.dead))
 		ORDER BY c.command_id LIMIT ?`
@@ -185,12 +185,13 @@ func (s *Store) Command(ctx context.Context, id string) (c Command, err error) {
 	return c, nil
 }
 
-// PendingCommands returns what this connector should claim: commands of
-// sessions it owns or addressed to it, and restore commands for which there is
-// no live connector, neither an owner nor the one addressed. Oldest first.
+// PendingCommands returns what this connector should claim, unless it is at it:
+// commands of sessions it owns, addressed to it or running under it, and restore
+// commands for which there is no live connector, neither an owner nor the one
+// addressed. Oldest first.
 func (s *Store) PendingCommands(ctx context.Context, connectorID string) (commands []Command, err error) {
 	err = s.retry(ctx, func() (err error) {
-		commands, err = collect(ctx, s.db, scanCommand, selectPending, connectorID, connectorID, pendingPage)
+		commands, err = collect(ctx, s.db, scanCommand, selectPending, connectorID, connectorID, connectorID, pendingPage)
 		return err
 	})
 	if err != nil {
