@@ -162,6 +162,10 @@ func (m *Manager) carryOut(c cloudstore.Command) {
 		log.InfoContext(ctx, "command handed on", "took", took.Round(time.Millisecond))
 		return
 	}
+	if m.cutShort(err) {
+		log.InfoContext(ctx, "command left to whoever comes next: this connector is stopping", "took", took.Round(time.Millisecond))
+		return
+	}
 	code, text := outcomeOf(err)
 	m.opt.Observer.Command(c.Kind, code, took)
 	if err != nil {
@@ -170,6 +174,15 @@ func (m *Manager) carryOut(c cloudstore.Command) {
 		log.InfoContext(ctx, "command done", "took", took.Round(time.Millisecond))
 	}
 	m.finishCommand(c, err == nil, code, text)
+}
+
+// cutShort reports whether a command was broken off because this process ends.
+// That is no outcome. The row stays as it is, which is what a killed process
+// leaves: once this incarnation is over the next process of this connector claims
+// the command, or the session's new owner, or for a restore whoever is live. Given
+// back before that it would find the session still held here, and fail.
+func (m *Manager) cutShort(err error) bool {
+	return errors.Is(err, ErrClosing) || m.life.Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // onBehalf returns ctx for work on a command: what is logged with it names the

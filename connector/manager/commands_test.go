@@ -214,3 +214,54 @@ func (o *office) waitRunning(id string) {
 		}
 	}
 }
+
+// A command that the process's end breaks off has not failed: it stays for whoever
+// comes next, as if the process had been killed.
+func TestCommandCutShortByTheEnd(t *testing.T) {
+	o := newOffice(t)
+	id := o.order(cloudstore.CommandRestore)
+	held := o.hold()
+	o.m.runCommand(id)
+	o.waitRunning(id)
+	o.m.stopNew()
+	held.mu.Unlock()
+	o.m.tasks.Wait()
+	if c := o.row(id); c.State != cloudstore.CommandRunning || o.outcomes() != 0 {
+		t.Fatalf("%+v, %d outcomes; want it left as it was", c, o.outcomes())
+	}
+	if err := o.m.opt.Lease.Retire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.direct.RegisterConnector(t.Context(), cloudstore.Connector{ID: "next", Incarnation: "next/1"}, "", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	pending, err := o.direct.PendingCommands(t.Context(), "next")
+	if err != nil || len(pending) != 1 {
+		t.Fatalf("%d commands are pending elsewhere, %v; want this one", len(pending), err)
+	}
+	if c, ok, err := o.direct.ClaimCommand(t.Context(), id, "next", "next/1"); err != nil || !ok || c.Attempt != 2 {
+		t.Errorf("claimed elsewhere: %+v, %v, %v", c, ok, err)
+	}
+}
+
+func TestWhatCutsACommandShort(t *testing.T) {
+	for _, c := range []struct {
+		err        error
+		ended, cut bool
+	}{
+		{nil, true, false},
+		{fmt.Errorf("take: %w", context.Canceled), true, true},
+		{fmt.Errorf("take: %w", context.Canceled), false, false},
+		{ErrClosing, false, true}, // said before the end is
+		{context.DeadlineExceeded, true, false},
+		{ErrElsewhere, true, false},
+	} {
+		m := New(Options{})
+		if c.ended {
+			m.end()
+		}
+		if m.cutShort(c.err) != c.cut {
+			t.Errorf("%v, ended %v: cut short %v", c.err, c.ended, !c.cut)
+		}
+	}
+}
