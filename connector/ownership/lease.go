@@ -83,7 +83,11 @@ func Register(ctx context.Context, opt Options) (*Lease, error) {
 	}
 	l := &Lease{opt: opt, incarnation: fresh}
 	l.opt.Connector.Incarnation = fresh
-	if err := l.swap(ctx, old); err != nil {
+	if err := l.swap(ctx, old); errors.Is(err, cloudstore.ErrIncarnation) {
+		// The answer to every candidate: fresh is nowhere in TiDB. Whoever waits for
+		// this place and tries again would else have one candidate more each time.
+		return nil, errors.Join(err, opt.Dir.setIncarnations(old...))
+	} else if err != nil {
 		return nil, err
 	}
 	return l, opt.Dir.setIncarnations(fresh)

@@ -18,12 +18,14 @@ type fakeStore struct {
 	incarnation string
 	dead        bool
 	loseAnswer  bool // the swap happens, its answer is lost
+	asked       int
 	down        bool
 }
 
 var errDown = errors.New("connection refused")
 
 func (f *fakeStore) RegisterConnector(_ context.Context, c cloudstore.Connector, stored string, _ time.Duration) error {
+	f.asked++
 	if f.down {
 		return errDown
 	}
@@ -140,6 +142,32 @@ func TestRegisterFollowsItsOwnDirectory(t *testing.T) {
 	store.dead = true
 	if _, err := Register(t.Context(), options(t, store, other, &now)); err != nil {
 		t.Errorf("another directory could not take a dead connector's id: %v", err)
+	}
+}
+
+// A process that waits for a name tries again and again. It asks no more of the
+// live one's row each time, and forgets nothing that may stand there.
+func TestWaitingForANameKeepsFewCandidates(t *testing.T) {
+	var now time.Duration
+	store, dir := &fakeStore{}, openDir(t, t.TempDir())
+	store.loseAnswer = true
+	if _, err := Register(t.Context(), options(t, store, dir, &now)); err == nil {
+		t.Fatal("a lost answer went unnoticed")
+	}
+	mine := store.incarnation // swapped in, as nobody told
+	store.incarnation = "another's"
+	for range 20 {
+		store.asked = 0
+		if _, err := Register(t.Context(), options(t, store, dir, &now)); !errors.Is(err, cloudstore.ErrIncarnation) {
+			t.Fatalf("register: %v, want the name refused", err)
+		}
+		if store.asked != 1 {
+			t.Fatalf("asked %d times, want once for the one candidate", store.asked)
+		}
+	}
+	store.incarnation = mine
+	if _, err := Register(t.Context(), options(t, store, dir, &now)); err != nil {
+		t.Errorf("the swap whose answer was lost is not recognised: %v", err)
 	}
 }
 
