@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloudsession/connector/capture"
+	"cloudsession/connector/logctx"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
@@ -84,6 +85,14 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		s.log.WarnContext(ctx, "session file not closed cleanly", "error", err)
 	}
 	return nil
+}
+
+// closeInTime is closeLocked for whoever may go away or has no time of his own:
+// once begun it is bounded by stopTime and cut short only by the end of Close.
+func (m *Manager) closeInTime(ctx context.Context, s *session, r release) error {
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
+	defer cancel()
+	return m.closeLocked(ctx, s, r)
 }
 
 // letGo frees the owner row of a term whose log is sealed.

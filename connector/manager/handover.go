@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"cloudsession/connector/logctx"
 	"cloudsession/connector/ownership"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -90,10 +89,8 @@ func (m *Manager) handOver(ctx context.Context, c cloudstore.Command, name strin
 
 // closeFor is the part of a handover that must not be cut short.
 func (m *Manager) closeFor(ctx context.Context, s *session, c cloudstore.Command, name string) error {
-	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
-	defer cancel()
 	handed := false
-	err := m.closeLocked(ctx, s, release{reserveFor: name, wanted: cloudstore.WantedOpen, command: &c, handed: &handed})
+	err := m.closeInTime(ctx, s, release{reserveFor: name, wanted: cloudstore.WantedOpen, command: &c, handed: &handed})
 	if handed {
 		m.opt.Observer.HandedOver()
 		s.log.InfoContext(ctx, "session handed over", "to", name)

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -24,10 +25,17 @@ type sweeps struct {
 	mu    sync.Mutex
 	share ownership.Share
 	begun time.Time
+
+	// resting counts the sessions of this connector that rest after a failure, as
+	// the comparison before the sweep found them: their places stay theirs. Only the
+	// heartbeat uses it.
+	resting int
 }
 
 // sweep opens this connector's share of the sessions that nobody holds (O3).
 func (m *Manager) sweep(ctx context.Context) error {
+	free := m.free() - m.sweeps.resting
+	m.sweeps.resting = 0
 	if m.draining.Load() {
 		return nil
 	}
@@ -45,7 +53,7 @@ func (m *Manager) sweep(ctx context.Context) error {
 	for _, o := range owners {
 		rows[o.SessionID] = o
 	}
-	chosen := m.chooseShare(peers, owners)
+	chosen := m.chooseShare(free, peers, owners)
 	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] }) //nolint:gosec // spreads load, not a secret
 	for _, id := range chosen {
 		m.openLater(rows[id])
@@ -77,7 +85,7 @@ func freeOf(c cloudstore.Connector) int {
 	return max(0, c.Capacity-c.Sessions)
 }
 
-func (m *Manager) chooseShare(peers []ownership.Peer, owners []cloudstore.Owner) []string {
+func (m *Manager) chooseShare(free int, peers []ownership.Peer, owners []cloudstore.Owner) []string {
 	self, now := m.opt.Lease.ConnectorID(), time.Now()
 	candidates := make([]ownership.Candidate, 0, len(owners))
 	for _, o := range owners {
@@ -85,7 +93,6 @@ func (m *Manager) chooseShare(peers []ownership.Peer, owners []cloudstore.Owner)
 			SessionID: o.SessionID, Reserved: o.ReservedFor == self, Underway: !m.idle(o.SessionID, now),
 		})
 	}
-	free := m.free()
 	m.sweeps.mu.Lock()
 	defer m.sweeps.mu.Unlock()
 	if m.sweeps.begun.IsZero() {
@@ -111,15 +118,16 @@ func (m *Manager) idle(id string, now time.Time) bool {
 }
 
 // openLater opens a session that nobody holds, or that is this connector's and
-// isn't open, when its turn comes. It has its place from now on.
+// isn't open, when its turn comes. It has its place from now on. One of its own for
+// which there is no place is given up.
 func (m *Manager) openLater(o cloudstore.Owner) {
-	own := o.ConnectorID == m.opt.Lease.ConnectorID()
+	own, do := o.ConnectorID == m.opt.Lease.ConnectorID(), m.openSwept
 	leave, err := m.enter(own)
 	if err != nil {
-		if own && o.Backup != cloudstore.BackupOff {
-			m.background(o.SessionID, func(ctx context.Context) { m.giveUp(ctx, o) })
+		if !own || o.Backup == cloudstore.BackupOff {
+			return
 		}
-		return
+		do, leave = m.giveUp, func() {}
 	}
 	if !m.background(o.SessionID, func(ctx context.Context) {
 		defer leave()
@@ -130,7 +138,7 @@ func (m *Manager) openLater(o cloudstore.Owner) {
 		}
 		defer func() { <-m.turns }()
 		if own || m.stillFree(o.SessionID) {
-			m.openSwept(ctx, o)
+			do(ctx, o)
 		}
 	}) {
 		leave()
@@ -139,6 +147,11 @@ func (m *Manager) openLater(o cloudstore.Owner) {
 
 func (m *Manager) openSwept(ctx context.Context, o cloudstore.Owner) {
 	_, err := m.openPlaced(ctx, o.SessionID, reasonSweep)
+	m.noteUnopened(ctx, o, err)
+}
+
+// noteUnopened notes why a session that nobody asked for by name was not opened.
+func (m *Manager) noteUnopened(ctx context.Context, o cloudstore.Owner, err error) {
 	switch {
 	case err == nil || errors.Is(err, ErrElsewhere) || errors.Is(err, errBanned) || ctx.Err() != nil:
 	case errors.Is(err, ErrNoSession) && o.ConnectorID == m.opt.Lease.ConnectorID():
@@ -154,13 +167,29 @@ func (m *Manager) openSwept(ctx context.Context, o cloudstore.Owner) {
 // openOwned opens a session that the owner row gives to this connector and that
 // isn't open here (O7): an earlier process held it, or closing it did not work.
 func (m *Manager) openOwned(o cloudstore.Owner) {
-	if o.Wanted == cloudstore.WantedOpen && time.Now().After(o.NotBefore) && m.idle(o.SessionID, time.Now()) {
+	now := time.Now()
+	switch {
+	case o.Wanted != cloudstore.WantedOpen || !now.After(o.NotBefore):
+	case m.idle(o.SessionID, now):
 		m.openLater(o)
+	case m.rests(o.SessionID, now):
+		m.sweeps.resting++
 	}
 }
 
+// rests reports whether a session isn't open, and not about to be, only because
+// the last attempt failed a moment ago.
+func (m *Manager) rests(id string, now time.Time) bool {
+	m.mu.Lock()
+	s, known := m.sessions[id]
+	m.mu.Unlock()
+	return known && s.current() == nil && s.resting(now) && !s.ended() && !s.busy()
+}
+
 // giveUp frees a session that is this connector's, isn't open and has no place
-// here any more: its capacity was lowered (O7).
+// here any more (O7): its capacity was lowered, or the place taken meanwhile. It is
+// taken for that, without a socket, and closed in order: what an earlier term left
+// in its file, nobody else has.
 func (m *Manager) giveUp(ctx context.Context, o cloudstore.Owner) {
 	s, err := m.entry(o.SessionID)
 	if err != nil {
@@ -171,9 +200,21 @@ func (m *Manager) giveUp(ctx context.Context, o cloudstore.Owner) {
 	if s.current() != nil {
 		return
 	}
-	if err := m.opt.Store.Release(ctx, o.SessionID, o.Epoch, "", 0, ""); err != nil && !errors.Is(err, cloudstore.ErrFenced) {
-		m.logUnlessEnding(ctx, "session not released", err)
+	if err := m.giveUpLocked(ctx, s); err != nil {
+		s.failed(time.Now())
+		m.noteUnopened(ctx, o, fmt.Errorf("give it up, for this connector is full: %w", err))
 		return
 	}
-	s.log.Warn("session released: this connector is full", "epoch", o.Epoch)
+	s.log.Warn("session released: this connector is full")
+}
+
+func (m *Manager) giveUpLocked(ctx context.Context, s *session) error {
+	opened, err := m.acquire(ctx, s, openRequest{reason: "no place"})
+	if err != nil {
+		return err
+	}
+	if err := m.admit(ctx, s, opened); err != nil {
+		return err
+	}
+	return m.closeInTime(ctx, s, release{wanted: cloudstore.WantedOpen})
 }
