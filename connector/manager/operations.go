@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
 	"cloudsession/shared/cloudstore"
 )
@@ -17,8 +18,11 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	o := s.current()
-	if o == nil || o.fresh.Load() {
+	o, err := m.whenOpen(ctx, s)
+	if err != nil {
+		return err
+	}
+	if o.fresh.Load() {
 		return ErrNotOpen
 	}
 	err = o.rep.Flush(ctx)
@@ -30,6 +34,43 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 		return err
 	}
 	return o.rep.Flush(ctx)
+}
+
+// openingPatience is how long a sync waits for a session that is about to be opened:
+// some heartbeats.
+const openingPatience = 4 * ownership.RenewEvery
+
+// whenOpen returns the session's present term. A session that this connector is
+// about to open by itself is waited for: what an earlier process of it left undone
+// is found before that is.
+func (m *Manager) whenOpen(ctx context.Context, s *session) (*opened, error) {
+	ctx, cancel := context.WithTimeout(ctx, openingPatience)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if o := s.current(); o != nil {
+			return o, nil
+		}
+		owner, err := m.opt.Store.Owner(ctx, s.id)
+		if err != nil && !errors.Is(err, cloudstore.ErrNotFound) {
+			return nil, fmt.Errorf("read owner of session: %w", err)
+		}
+		if !m.opensItself(owner) {
+			return nil, ErrNotOpen
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ErrNotOpen, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// opensItself reports whether a heartbeat of this connector is to open the session.
+func (m *Manager) opensItself(o cloudstore.Owner) bool {
+	self := m.opt.Lease.ConnectorID()
+	return o.Wanted == cloudstore.WantedOpen && (o.ConnectorID == self || o.ConnectorID == "" && o.ReservedFor == self)
 }
 
 // reasonAgain marks the first term of a session whose copy was deleted.
