@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 // fake remembers which session it was asked for.
 type fake struct {
 	Connector
-	asked string
+	asked   string
+	drained chan error
 }
 
 var errBusy = errors.New("busy: try again")
@@ -35,6 +37,19 @@ func (f *fake) Pair(_ context.Context, id string, _ PairRequest, report func(Pai
 	return errBusy
 }
 
+// Drain goes on for as long as somebody listens.
+func (f *fake) Drain(ctx context.Context, report func(DrainEvent)) error {
+	report(DrainEvent{Kind: "begin"})
+	<-ctx.Done()
+	f.drained <- ctx.Err()
+	return ctx.Err()
+}
+
+// Import refuses before it reads a file.
+func (f *fake) Import(context.Context, string, ImportRequest, io.Reader) (Session, error) {
+	return Session{}, errBusy
+}
+
 func (f *fake) Status(error) int { return http.StatusConflict }
 
 func serve(t *testing.T) (*fake, *Client, string) {
@@ -44,7 +59,7 @@ func serve(t *testing.T) (*fake, *Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{}
+	f := &fake{drained: make(chan error, 1)}
 	server := &http.Server{Handler: Handler(f), ReadHeaderTimeout: time.Second}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
@@ -84,6 +99,42 @@ func TestRefusalsAndStreams(t *testing.T) {
 	})
 	if err != nil || strings.Join(kinds, " ") != "qr qr failed" {
 		t.Errorf("events %q, %v; want two codes and the failure", kinds, err)
+	}
+}
+
+// A handler learns that its client has gone away, also one that has no use for what
+// the request says.
+func TestClientThatGoesAway(t *testing.T) {
+	f, c, _ := serve(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.Drain(ctx, func(DrainEvent) error { cancel(); return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("drain: %v", err)
+	}
+	select {
+	case err := <-f.drained:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the handler ended: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the handler goes on, and nobody listens")
+	}
+}
+
+// The client of a file that is refused before it was read is told why.
+func TestFileThatIsRefusedUnread(t *testing.T) {
+	_, c, _ := serve(t)
+	_, err := c.Import(t.Context(), "x", ImportRequest{}, make([]byte, 8<<20))
+	if refused, ok := errors.AsType[*Error](err); !ok || refused.Message != errBusy.Error() {
+		t.Errorf("import: %v", err)
+	}
+}
+
+func TestRequestThatIsTooLong(t *testing.T) {
+	_, c, _ := serve(t)
+	err := c.call(t.Context(), http.MethodPost, sessionPath("x", "open"), strings.Repeat("x", maxBody), nil)
+	if refused, ok := errors.AsType[*Error](err); !ok || refused.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("open with a long body: %v", err)
 	}
 }
 

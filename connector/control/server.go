@@ -1,10 +1,12 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 )
@@ -42,17 +44,39 @@ func Handler(c Connector) http.Handler {
 	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{"sessions": c.Sessions()})
 	})
-	mux.HandleFunc("POST /v1/sessions/{id}/open", h.open)
-	mux.HandleFunc("POST /v1/sessions/{id}/close", h.close)
-	mux.HandleFunc("POST /v1/sessions/{id}/restore", h.restoreAt)
-	mux.HandleFunc("POST /v1/sessions/{id}/pair", h.pair)
-	mux.HandleFunc("POST /v1/sessions/{id}/send", h.send)
-	mux.HandleFunc("GET /v1/sessions/{id}/messages", h.messages)
-	mux.HandleFunc("POST /v1/sessions/{id}/import", h.importFile)
-	mux.HandleFunc("POST /v1/sessions/{id}/export", h.exportFile)
-	mux.HandleFunc("POST /v1/drain", h.drain)
-	mux.HandleFunc("DELETE /v1/drain", h.undrain)
+	mux.HandleFunc("POST /v1/sessions/{id}/open", whole(h.open))
+	mux.HandleFunc("POST /v1/sessions/{id}/close", whole(h.close))
+	mux.HandleFunc("POST /v1/sessions/{id}/restore", whole(h.restoreAt))
+	mux.HandleFunc("POST /v1/sessions/{id}/pair", whole(h.pair))
+	mux.HandleFunc("POST /v1/sessions/{id}/send", whole(h.send))
+	mux.HandleFunc("GET /v1/sessions/{id}/messages", whole(h.messages))
+	mux.HandleFunc("POST /v1/sessions/{id}/import", h.importFile) // reads its file to the end itself
+	mux.HandleFunc("POST /v1/sessions/{id}/export", whole(h.exportFile))
+	mux.HandleFunc("POST /v1/drain", whole(h.drain))
+	mux.HandleFunc("DELETE /v1/drain", whole(h.undrain))
 	return mux
+}
+
+// whole reads a request to its end before it is handled. Only then does net/http
+// look out for a client that goes away, which is to end the request's context.
+func whole(handle http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			unreadable(w, err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		handle(w, r)
+	}
+}
+
+func unreadable(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		status = http.StatusRequestEntityTooLarge
+	}
+	writeJSON(w, status, errorBody{Error: fmt.Sprintf("read request: %v", err)})
 }
 
 type handler struct{ c Connector }
@@ -150,14 +174,10 @@ func (s *stream) send(v any) {
 }
 
 func decode(w http.ResponseWriter, r *http.Request, v any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		status := http.StatusBadRequest
-		if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-			status = http.StatusRequestEntityTooLarge
-		}
-		writeJSON(w, status, errorBody{Error: fmt.Sprintf("read request: %v", err)})
+		unreadable(w, err)
 		return false
 	}
 	return true

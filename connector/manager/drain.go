@@ -284,9 +284,11 @@ func (m *Manager) order(ctx context.Context, id, to string) (cloudstore.Command,
 	return c, err
 }
 
-// await waits until a command is over. A look that fails says nothing.
+// await waits until a command is over, also when whoever asked for the drain has
+// gone away: what is under way ends as it should, and the next drain waits for that.
+// A look that fails says nothing.
 func (d *drain) await(ctx context.Context, c cloudstore.Command) (cloudstore.Command, error) {
-	ctx, cancel := context.WithTimeout(ctx, moveLifetime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), moveLifetime)
 	defer cancel()
 	tick := time.NewTicker(moveLook)
 	defer tick.Stop()

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -75,4 +76,19 @@ func TestDrainChooses(t *testing.T) {
 	if _, reason := d.choose([]cloudstore.Connector{dead, leaving}); reason != "there is no other live connector that takes sessions" {
 		t.Errorf("nobody: %q", reason)
 	}
+}
+
+// Whoever asked for a drain may go away: what is under way is waited for all the
+// same, so that the next drain begins after it.
+func TestDrainWaitsForWhatIsUnderWay(t *testing.T) {
+	o := newOffice(t)
+	id := o.order(cloudstore.CommandSync)
+	ctx, goAway := context.WithCancel(t.Context())
+	goAway()
+	o.m.runCommand(id)
+	d := drain{m: o.m}
+	if c, err := d.await(ctx, o.row(id)); err != nil || c.State != cloudstore.CommandFailed {
+		t.Errorf("%+v, %v; want the command's end", c, err)
+	}
+	o.m.tasks.Wait()
 }

@@ -245,7 +245,7 @@ func (m *Manager) reload(ctx context.Context, s *session) error {
 	}
 	leave := m.keep()
 	defer leave()
-	if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
+	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		s.log.WarnContext(ctx, "session not closed exactly before the reload", "error", err)
 	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "restore", byCommand: true}); err != nil {

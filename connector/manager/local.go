@@ -67,7 +67,9 @@ func (l Local) Open(ctx context.Context, id string) (control.Session, error) {
 	return describe(s), nil
 }
 
-// Close closes a session and leaves it free for any connector to open by name.
+// Close closes a session and leaves it free for any connector to open by name. It
+// doesn't wait for a TiDB that is away: then it fails, and the session, which could
+// not be released, is opened again once TiDB is back.
 func (l Local) Close(ctx context.Context, id string) error {
 	s, err := l.m.entry(id)
 	if err != nil {
@@ -78,7 +80,7 @@ func (l Local) Close(ctx context.Context, id string) error {
 	if s.current() == nil {
 		return ErrNotOpen
 	}
-	return l.m.closeLocked(ctx, s, release{wanted: cloudstore.WantedClosed})
+	return l.m.closeInTime(ctx, s, release{wanted: cloudstore.WantedClosed})
 }
 
 // Pair links a session to a phone.
