@@ -34,6 +34,15 @@ func (m *Manager) keep() (leave func()) {
 	return m.placeLocked()
 }
 
+// placeOf gives a session that is to be opened anew a place before it is closed for
+// that: its own if it is open, else one as by enter.
+func (m *Manager) placeOf(s *session) (leave func(), err error) {
+	if s.current() != nil {
+		return m.keep(), nil
+	}
+	return m.enter(false)
+}
+
 func (m *Manager) placeLocked() (leave func()) {
 	m.places++
 	left := false

@@ -43,7 +43,7 @@ func (f *staged) adopt(path string) (replicate.Restored, error) {
 // Import makes a session of a whatsmeow SQLite file that holds one device, and
 // opens it. An existing session is refused with ErrPaired unless it may be
 // replaced; its state then stays as a restore point. A session that is open here
-// is closed first.
+// is closed first, and its place kept.
 func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, file io.Reader) (_ control.Session, err error) {
 	m := l.m
 	s, err := m.entry(id)
@@ -55,6 +55,11 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	if s.current() != nil && !r.Replace {
 		return control.Session{}, ErrPaired
 	}
+	leave, err := m.placeOf(s)
+	if err != nil {
+		return control.Session{}, err
+	}
+	defer leave()
 	if err := s.files.create(); err != nil {
 		return control.Session{}, err
 	}
@@ -63,17 +68,13 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	if err := f.fill(ctx, file); err != nil {
 		return control.Session{}, err
 	}
-	if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
+	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		return control.Session{}, fmt.Errorf("close the session that is to be replaced: %w", err)
 	}
-	leave, err := m.enter(false)
-	if err != nil {
-		return control.Session{}, err
-	}
-	defer leave()
 	if err := m.openLocked(ctx, s, openRequest{reason: "import", create: true, staged: f}); err != nil {
 		return control.Session{}, err
 	}
+	leave() // it counts by itself now
 	s.succeeded()
 	s.log.Info("session imported", "epoch", s.epochNow(), "exact", r.Exact)
 	if err := m.waitConnected(ctx, s); err != nil {
@@ -142,7 +143,8 @@ func writeAll(path string, in io.Reader) (err error) {
 // Export closes a session for good on this side and returns it as a whatsmeow
 // SQLite file. It is taken for that, so nobody uses it meanwhile; its log is left
 // without a seal, so that a start from the cloud, should there ever be one, is
-// safe: by then somebody else has moved the Signal state on.
+// safe: by then somebody else has moved the Signal state on. Until the file is there
+// the session is to be open: if the export fails, a heartbeat opens it again.
 func (l Local) Export(ctx context.Context, id string) (file []byte, start string, err error) {
 	m := l.m
 	s, err := m.entry(id)
@@ -154,14 +156,14 @@ func (l Local) Export(ctx context.Context, id string) (file []byte, start string
 	if o := s.current(); o != nil && (o.fresh.Load() || o.local.Load()) {
 		return nil, "", fmt.Errorf("export: %w: it has no copy in the cloud", ErrNoSession)
 	}
-	if err := m.closeLocked(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedClosed}); err != nil {
-		return nil, "", fmt.Errorf("close the session to export it: %w", err)
-	}
-	leave, err := m.enter(false)
+	leave, err := m.placeOf(s)
 	if err != nil {
 		return nil, "", err
 	}
 	defer leave()
+	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
+		return nil, "", fmt.Errorf("close the session to export it: %w", err)
+	}
 	o, err := m.acquire(ctx, s, openRequest{reason: "export", anyWanted: true})
 	if err != nil {
 		return nil, "", err
@@ -170,9 +172,13 @@ func (l Local) Export(ctx context.Context, id string) (file []byte, start string
 	if o.safe {
 		start = replicate.StartSafe
 	}
-	path := filepath.Join(s.files.dir, "export.db")
-	file, err = exportFile(ctx, o.file, path)
-	return file, start, errors.Join(err, m.leave(s, o))
+	file, err = exportFile(ctx, o.file, filepath.Join(s.files.dir, "export.db"))
+	if err != nil {
+		err = errors.Join(err, o.shut())
+		m.giveBack(ctx, s, o.taken, err)
+		return nil, "", err
+	}
+	return file, start, m.leave(s, o)
 }
 
 func exportFile(ctx context.Context, f *capture.File, path string) (file []byte, err error) {
