@@ -35,9 +35,10 @@
 //
 // # Faults
 //
-// [Service.Faults] loses, holds back and cuts, refuses logins, sends stream
-// errors and lets a device have two sockets, for one device or all of them,
-// while everything runs. A delay is a gate that the test opens, not a time.
+// [Service.Faults] loses, holds back and cuts, withholds copies of messages,
+// refuses logins, sends stream errors and lets a device have two sockets, for
+// one device or all of them, while everything runs. A delay is a gate that the
+// test opens, not a time.
 //
 // # What it leaves out
 //

@@ -57,6 +57,7 @@ const (
 	refuse
 	clone
 	stall
+	withhold
 )
 
 // Rule is a fault in force.
@@ -73,7 +74,7 @@ type Rule struct {
 	held []func()
 }
 
-// Hits is how many stanzas, logins or connects the rule has caught.
+// Hits is how many stanzas, copies, logins or connects the rule has caught.
 func (r *Rule) Hits() int {
 	r.faults.mu.Lock()
 	defer r.faults.mu.Unlock()
@@ -144,6 +145,14 @@ func (f *Faults) AllowClones(device *types.JID) *Rule {
 // HoldConnects leaves clients that want a socket without an answer until the
 // rule is removed. Which device they are is not known yet, so it is for all.
 func (f *Faults) HoldConnects() *Rule { return f.add(&Rule{action: stall}) }
+
+// Withhold gives a device no copy of the messages sent to it: in place of the
+// ciphertext stands that there is none, as with what its sender lets only the
+// phone read. The account's phone has them. What somebody asked to be repeated,
+// and the phone's own answers, come as they are.
+func (f *Faults) Withhold(device *types.JID) *Rule {
+	return f.add(&Rule{device: device, action: withhold})
+}
 
 // Refusal is a failure at login.
 type Refusal struct {
@@ -254,6 +263,11 @@ func (f *Faults) admit(ctx context.Context) {
 	case <-released:
 	case <-ctx.Done():
 	}
+}
+
+// withheld tells whether a linked device gets no copy of a message.
+func (f *Faults) withheld(d *device) bool {
+	return !d.isPhone() && f.find(withhold, d.address(types.DefaultUserServer), d.address(types.HiddenUserServer)) != nil
 }
 
 // pass lets a stanza go on by calling resume, now, later or never. It never

@@ -45,7 +45,7 @@ func (s *Service) fanOutLocked(from *device, n *node, to types.JID) int {
 	copies := s.copiesLocked(n)
 	for _, d := range copies.devices {
 		if d != from {
-			s.deliverLocked(from, d, n, to, copies.encs[d])
+			s.deliverLocked(from, d, n, to, s.copyLocked(d, copies.encs[d]))
 		}
 	}
 	return 0
@@ -95,6 +95,15 @@ func (s *Service) acceptDirectLocked(from *device, n *node, to types.JID) int {
 	}
 	s.deliverLocked(from, d, n, chat, n.GetChildrenByTag("enc"))
 	return 0
+}
+
+// copyLocked is what a device gets of a message: its ciphertexts, or that there
+// are none.
+func (s *Service) copyLocked(d *device, encs []node) []node {
+	if s.faults.withheld(d) {
+		return []node{{Tag: "unavailable"}}
+	}
+	return encs
 }
 
 // deliverLocked queues one device's copy of a 1:1 message.
@@ -172,7 +181,8 @@ func (s *Service) acceptGroupLocked(from *device, n *node, to types.JID) int {
 	for _, d := range g.devices() {
 		if d != from {
 			s.ledger.expect(d, from, to, textAttr(n, "id"))
-			s.pushLocked(d, node{Tag: "message", Attrs: a, Content: messageContent(from, n, slices.Concat(pairwise[d], encs))})
+			copied := s.copyLocked(d, slices.Concat(pairwise[d], encs))
+			s.pushLocked(d, node{Tag: "message", Attrs: a, Content: messageContent(from, n, copied)})
 		}
 	}
 	return 0

@@ -164,6 +164,33 @@ func TestPhoneResendsPlaceholder(t *testing.T) {
 	}
 }
 
+// A device gets no copy, in a chat or in a group, and its phone has one.
+func TestWithheldCopies(t *testing.T) {
+	s, addr := service(t)
+	alice, bob := newPhone(t, s, "6281111111111", "Alice"), newPhone(t, s, "6282222222222", "Bob")
+	c := pairQR(t, addr, alice, func(c *client) { c.SynchronousAck = true })
+	group, err := bob.CreateGroup(testContext(t), alice.LID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendText(t, alice, bob.LID(), "opens a session with the device")
+	c.awaitText("opens a session with the device")
+	rule := s.Faults().Withhold(c.Store.ID)
+	for n, to := range []types.JID{alice.LID(), group} {
+		text := fmt.Sprint("for the phone alone ", n)
+		sendText(t, bob, to, text)
+		waitText(t, alice, text)
+		if m := c.awaitText(text); m.UnavailableRequestID == "" || rule.Hits() != n+1 {
+			t.Errorf("got it as %+v, withheld %d", m.Info, rule.Hits())
+		}
+	}
+	rule.Remove()
+	sendText(t, bob, alice.LID(), "for everybody")
+	if m := c.awaitText("for everybody"); m.UnavailableRequestID != "" {
+		t.Error("withheld without the rule")
+	}
+}
+
 func TestReportShown(t *testing.T) {
 	s, addr := service(t)
 	alice, bob := newPhone(t, s, "6281111111111", "Alice"), newPhone(t, s, "6282222222222", "Bob")

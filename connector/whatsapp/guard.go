@@ -19,9 +19,10 @@ type guard struct {
 	log   *slog.Logger
 	reset func(reason string) // asks for a new connection; must not block
 
-	turn   *turn
-	linked atomic.Bool // the device is linked for good: its rows are kept from now on (W4)
-	fault  atomic.Bool // a storage error happened on this connection (W2)
+	turn       *turn
+	linked     atomic.Bool                // the device is linked for good: its rows are kept from now on (W4)
+	fault      atomic.Bool                // a storage error happened on this connection (W2)
+	connection atomic.Pointer[connection] // the newest one; nil before the first
 
 	testWithout string // the rule that a test has switched off, such as "W1", to see what goes wrong without it
 }
@@ -39,6 +40,46 @@ func (e *errNotStored) Unwrap() error { return e.cause }
 func (e *errNotStored) Is(target error) bool { return target == context.Canceled }
 
 var errFaulted = errors.New("an earlier error on this connection")
+
+// connection is the context in which whatsmeow handles what the service sends over one connection. whatsmeow writes no
+// acknowledgement in a context that has ended, so abandon makes it say so: at once, which closing the socket isn't,
+// and wherever whatsmeow goes on after an error. It logs, for one, that it couldn't ask the phone for a message it has
+// no copy of, and acknowledges it.
+//
+// Done stays open. The end of the context would make whatsmeow's reader close the socket, and the reader looks without
+// a lock at what Disconnect takes away; run closes it in its own time.
+type connection struct {
+	context.Context
+	abandoned atomic.Bool
+}
+
+// Err implements context.Context.
+func (c *connection) Err() error {
+	if c.abandoned.Load() {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+// connect begins a connection, and forgets what was wrong with the one before. Its context is for whatsmeow.
+func (g *guard) connect(ctx context.Context) context.Context {
+	c := &connection{Context: ctx}
+	g.connection.Store(c)
+	g.fault.Store(false)
+	return c
+}
+
+// abandon sees to it that nothing more is acknowledged over this connection, and asks for a new one.
+func (g *guard) abandon(reason string) {
+	g.silence()
+	g.reset(reason)
+}
+
+func (g *guard) silence() {
+	if c := g.connection.Load(); c != nil {
+		c.abandoned.Store(true)
+	}
+}
 
 // install wraps a device's stores and its container. It has to run again once a new device was saved for the first
 // time, since whatsmeow's container sets all of them then.
@@ -59,6 +100,7 @@ func (g *guard) check(ctx context.Context, op string, err error) error {
 	if g.testWithout == "W2" {
 		return err
 	}
+	g.silence() // before anybody can see the fault, and take it for dealt with
 	if !g.fault.Swap(true) {
 		g.log.Error("storage error, connecting again so that nothing is acknowledged", "op", op, "error", scrub(err.Error()))
 		g.reset("storage error")

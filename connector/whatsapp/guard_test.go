@@ -4,12 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/connector/watest"
 )
 
 // faultyStore fails one operation a number of times.
@@ -42,6 +46,27 @@ func (s *faultyStore) PutSession(ctx context.Context, address string, session []
 		return errDisk
 	}
 	return s.AllSessionSpecificStores.PutSession(ctx, address, session)
+}
+
+func (s *faultyStore) HasSession(ctx context.Context, address string) (bool, error) {
+	if s.fails("HasSession") {
+		return false, errDisk
+	}
+	return s.AllSessionSpecificStores.HasSession(ctx, address)
+}
+
+func (s *faultyStore) PutManySessions(ctx context.Context, sessions map[string][]byte) error {
+	if s.fails("PutManySessions") {
+		return errDisk
+	}
+	return s.AllSessionSpecificStores.PutManySessions(ctx, sessions)
+}
+
+func (s *faultyStore) GetOutgoingEvent(ctx context.Context, chat, altChat types.JID, id types.MessageID) (string, []byte, error) {
+	if s.fails("GetOutgoingEvent") {
+		return "", nil, errDisk
+	}
+	return s.AllSessionSpecificStores.GetOutgoingEvent(ctx, chat, altChat, id)
 }
 
 func (s *faultyStore) RemovePreKey(ctx context.Context, id uint32) error {
@@ -106,10 +131,7 @@ func TestStorageErrorWhileDecrypting(t *testing.T) {
 			}
 			paired.close()
 			c := w.open(paired.path)
-			guarded := c.device.Sessions.(*guardedStore)
-			faulty := &faultyStore{AllSessionSpecificStores: guarded.AllSessionSpecificStores, op: op}
-			faulty.times.Store(1)
-			guarded.AllSessionSpecificStores = faulty
+			faulty := c.failing(op, 1)
 			c.connect(false)
 			w.sendText(w.other, group, "hard to read")
 			c.awaitMessage("hard to read")
@@ -124,6 +146,81 @@ func TestStorageErrorWhileDecrypting(t *testing.T) {
 			}
 			if info := w.service.Device(c.jid()); info.Logins < 3 {
 				t.Errorf("%d logins: the connection wasn't renewed", info.Logins)
+			}
+			w.expectSound(c)
+		})
+	}
+}
+
+// failing puts a store that fails an operation some times under a session's guard.
+func (c *client) failing(op string, times int32) *faultyStore {
+	guarded := c.device.Sessions.(*guardedStore)
+	faulty := &faultyStore{AllSessionSpecificStores: guarded.AllSessionSpecificStores, op: op}
+	faulty.times.Store(times)
+	guarded.AllSessionSpecificStores = faulty
+	return faulty
+}
+
+// A storage error while a retry request is answered must not be acknowledged either: the recipient has nothing of the
+// message yet, and whatsmeow acknowledges the request whatever happened.
+func TestStorageErrorWhileAnswering(t *testing.T) {
+	for _, test := range []struct {
+		op    string
+		times int32
+	}{
+		{"GetOutgoingEvent", 1},
+		{"HasSession", 2}, // whatsmeow takes the first for an answer, and asks again
+		{"GetSession", 1},
+		{"PutManySessions", 1},
+	} {
+		t.Run(test.op, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.pairQR()
+			c.send(w.other.PN(), "hello")
+			w.waitText(w.other, "hello")
+			device := c.jid()
+			rule := w.service.Faults().Drop(&device, watest.ToDevice, func(n *waBinary.Node) bool {
+				return n.Tag == "receipt" && n.Attrs["type"] == string(types.ReceiptTypeRetry)
+			})
+			w.other.ForgetSessions()
+			c.send(w.other.PN(), "precious")
+			w.wait("the request to repeat it", func() bool { return rule.Hits() > 0 })
+			c.close()
+			rule.Remove()
+
+			again := w.open(c.path)
+			faulty := again.failing(test.op, test.times)
+			again.connect(false)
+			w.waitText(w.other, "precious")
+			if faulty.hits.Load() == 0 {
+				t.Error("the fault never struck")
+			}
+			w.expectSound(again)
+		})
+	}
+}
+
+// The service has no copy of a message for this device, and the phone can't be asked for it: whatsmeow acknowledges it
+// all the same, and nobody would ask again.
+func TestStorageErrorWhileAskingThePhone(t *testing.T) {
+	for _, op := range []string{"HasSession", "GetSession", "PutManySessions"} {
+		t.Run(op, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.open(w.linkedFile())
+			faulty := c.failing(op, 0)
+			c.connect(false)
+			w.sendText(w.own, w.other.PN(), "from the phone") // which is in touch with the session then
+			c.awaitMessage("from the phone")
+			device := c.jid()
+			w.service.Faults().Withhold(&device)
+			w.sendText(w.other, w.own.PN(), "asked for")
+			c.awaitMessage("asked for")
+
+			faulty.times.Store(1)
+			w.sendText(w.other, w.own.PN(), "precious")
+			c.awaitMessage("precious")
+			if faulty.hits.Load() != 1 {
+				t.Errorf("the fault struck %d times", faulty.hits.Load())
 			}
 			w.expectSound(c)
 		})
@@ -165,6 +262,29 @@ func (c *countingContainer) PutDevice(context.Context, *store.Device) error { re
 func (c *countingContainer) DeleteDevice(context.Context, *store.Device) error {
 	c.deleted++
 	return nil
+}
+
+// From the error on nothing is written in the connection's context; its socket is left to whoever looks after it.
+func TestStorageErrorSilencesTheConnection(t *testing.T) {
+	resets := 0
+	g := &guard{log: slog.New(slog.DiscardHandler), reset: func(string) { resets++ }}
+	before := g.connect(t.Context())
+	for range 2 {
+		if err := g.check(t.Context(), "read", errDisk); !errors.Is(err, errDisk) {
+			t.Error(err)
+		}
+	}
+	if !errors.Is(before.Err(), context.Canceled) || resets != 1 {
+		t.Errorf("the connection's context: %v, %d resets", before.Err(), resets)
+	}
+	select {
+	case <-before.Done():
+		t.Error("the context has ended, and takes the socket with it")
+	default:
+	}
+	if after := g.connect(t.Context()); after.Err() != nil || g.fault.Load() || before.Err() == nil {
+		t.Errorf("the next connection: %v, fault %v; the one before: %v", after.Err(), g.fault.Load(), before.Err())
+	}
 }
 
 func TestEndOfContextIsNoStorageError(t *testing.T) {

@@ -74,7 +74,6 @@ func (s *Session) attempt() mail {
 		}
 	}
 	s.mail.forget()
-	s.guard.fault.Store(false)
 	s.setState(StateConnecting, "")
 	if err := s.dial(); err != nil {
 		s.log.WarnContext(s.onBehalf(), "connecting didn't work", "error", scrub(err.Error()))
@@ -94,7 +93,7 @@ func (s *Session) dial() error {
 	if s.stopping() {
 		return ErrStopped
 	}
-	return s.cli.ConnectContext(s.ctx)
+	return s.cli.ConnectContext(s.guard.connect(s.ctx))
 }
 
 // hangUp closes a socket that may still be open, in a way that whatsmeow's own waiting requests survive.
