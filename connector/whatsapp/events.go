@@ -50,7 +50,7 @@ func (s *Session) translate(evt any) (m mail, relevant bool) {
 	case *events.UndecryptableMessage:
 		s.log.Warn("message can't be decrypted, asked for it again", "message_id", evt.Info.ID, "unavailable", evt.IsUnavailable)
 		s.cfg.Observer.Undecryptable(evt.IsUnavailable)
-		s.unread(evt.Info)
+		s.noteUnread(evt.Info)
 		return mail{}, false
 	case *events.Receipt:
 		s.noteReceipt(evt)

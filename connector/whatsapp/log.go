@@ -26,8 +26,8 @@ type logAdapter struct {
 	log    *slog.Logger
 	module string
 	raw    bool
-	// complained is called where whatsmeow warns of something, in its goroutine; nil: nobody.
-	complained func()
+	// complained is told what whatsmeow warns of, in its goroutine; nil: nobody.
+	complained func(msg string, args []any)
 }
 
 var _ waLog.Logger = (*logAdapter)(nil)
@@ -51,7 +51,7 @@ func (a *logAdapter) Sub(module string) waLog.Logger {
 
 func (a *logAdapter) out(level slog.Level, msg string, args []any) {
 	if level >= slog.LevelWarn && a.complained != nil {
-		a.complained()
+		a.complained(msg, args)
 	}
 	if !a.raw && level < slog.LevelWarn {
 		return

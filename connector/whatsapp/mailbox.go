@@ -8,6 +8,7 @@ type mailKind int
 const (
 	mailConnected  mailKind = iota // logged in
 	mailFinished                   // a safe start\'s last steps are done, or err says which is not
+	mailUnread                     // the phone has to be asked for a message
 	mailDropped                    // the connection is gone, or of no more use: connect again
 	mailRelogin                    // the service wants a new login (515)
 	mailFinal                      // the session is over: see state, detail and err

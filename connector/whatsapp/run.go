@@ -124,6 +124,8 @@ func (s *Session) attend() mail {
 			case m.kind == mailConnected && s.cli.IsLoggedIn():
 				login.Stop()
 				s.finish()
+			case m.kind == mailUnread && s.cli.IsLoggedIn():
+				s.finish()
 			case m.kind == mailFinished:
 				retry = s.finished(m.err, &wait)
 			case m.kind == mailDropped && !m.hangUp && s.cli.IsConnected():
@@ -161,11 +163,13 @@ func (s *Session) finished(err error, wait *backoff) (retry <-chan time.Time) {
 	}
 	var safe *SafeStartError
 	if err != nil {
-		s.log.WarnContext(s.onBehalf(), "safe start not finished, trying again", "error", scrub(err.Error()))
+		s.log.WarnContext(s.onBehalf(), "login not finished, trying again", "error", scrub(err.Error()))
 		retry = time.After(wait.next() + 100*time.Millisecond)
+	} else if s.hasUnread() { // noted meanwhile
+		retry = time.After(0)
 	}
-	// Messages can flow without the app state; without the other steps they can't.
-	if err == nil || errors.As(err, &safe) && safe.Step == stepAppState {
+	// Messages can flow without the app state, and while others are unread; without the other steps they can't.
+	if err == nil || errors.Is(err, errUnasked) || errors.As(err, &safe) && safe.Step == stepAppState {
 		s.becomeReady()
 	} else {
 		s.setState(StateConnecting, scrub(err.Error()))

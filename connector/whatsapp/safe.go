@@ -56,11 +56,6 @@ type safeStart struct {
 	preKeyID    uint32 // fresh prekeys have higher ids
 	fullSync    bool   // the app state didn't fit the service's: fetch it whole
 
-	// unread could not be decrypted while this was going on. whatsmeow asks our own
-	// phone for such a message at once and once only, and that fails for want of a
-	// Signal session with it.
-	unread []types.MessageInfo
-
 	restored bool // not both sent and received since
 	in, out  bool
 }
@@ -198,16 +193,16 @@ func (s *Session) safePrepared() bool {
 
 // finishSafe does what a safe start needs a connection for. The own phone's session comes first, since whatsmeow asks
 // the phone for what it can't decrypt and never fetches the phone's keys for that. A *SafeStartError says which step
-// didn't work; the next call goes on from there.
+// didn't work; the next call goes on from there. Without a safe start it asks for what is unread.
 func (s *Session) finishSafe() error {
 	s.mu.Lock()
 	todo := s.safe
 	s.mu.Unlock()
-	if !todo.outstanding {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(s.ctx, loginTimeout)
 	defer cancel()
+	if !todo.outstanding {
+		return s.askUnread(ctx)
+	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -252,36 +247,6 @@ func (s *Session) rebuildPhoneSession(ctx context.Context) error {
 	}
 	builder := session.NewBuilderFromSignal(s.device, address, store.SignalProtobufSerializer)
 	return builder.ProcessBundle(ctx, bundle)
-}
-
-// maxUnread bounds what is remembered; the senders are asked for all of it anyway.
-const maxUnread = 1000
-
-// unread notes a message that could not be decrypted, for askPhone. An event handler calls it.
-func (s *Session) unread(info types.MessageInfo) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.safe.outstanding && len(s.safe.unread) < maxUnread {
-		s.safe.unread = append(s.safe.unread, info)
-	}
-}
-
-// askPhone asks our own phone for the messages noted so far. Their senders have been asked, too, but a sender may have
-// gone. What comes twice is stored once.
-func (s *Session) askPhone(ctx context.Context) error {
-	s.mu.Lock()
-	list := s.safe.unread
-	s.safe.unread = nil
-	s.mu.Unlock()
-	for i, info := range list {
-		if _, err := s.cli.SendPeerMessage(ctx, s.cli.BuildUnavailableMessageRequest(info.Chat, info.Sender, info.ID)); err != nil {
-			s.mu.Lock()
-			s.safe.unread = append(list[i:], s.safe.unread...)
-			s.mu.Unlock()
-			return fmt.Errorf("ask phone for message %s: %w", info.ID, err)
-		}
-	}
-	return nil
 }
 
 // uploadFreshPreKeys gives the service prekeys that this file holds. whatsmeow's upload reports nothing, so the file is

@@ -63,7 +63,7 @@ func TestLateEndLeavesTheNextTurn(t *testing.T) {
 func TestFailureEndsTheTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turn := newTurn()
-		log := (&logAdapter{log: slog.New(slog.DiscardHandler), complained: turn.end}).Sub("Client")
+		log := (&logAdapter{log: slog.New(slog.DiscardHandler), complained: func(string, []any) { turn.end() }}).Sub("Client")
 		for _, complain := range []func(string, ...any){log.Warnf, log.Errorf} {
 			began := time.Now()
 			turn.begin(t.Context())
