@@ -26,6 +26,7 @@ const maxPanics = 3
 // An answer of the phone to a request for an unavailable message is acknowledged whatever the handler says, so it is
 // tried here until it is stored, or the connection is closed for good.
 func (s *Session) receive(evt *events.Message) bool {
+	evt = asSent(evt)
 	delay := 50 * time.Millisecond
 	for {
 		err := s.take(evt)
@@ -40,7 +41,7 @@ func (s *Session) receive(evt *events.Message) bool {
 		if s.guard.testWithout == "W3" {
 			return true
 		}
-		if evt.UnavailableRequestID == "" {
+		if !isAnswer(evt) {
 			s.reset("message not taken")
 			return false
 		}
@@ -171,7 +172,7 @@ func (s *Session) record(ctx context.Context, evt *events.Message) inbox.Message
 	if !info.IsGroup && !info.IsFromMe {
 		fromChat = fromSender
 	}
-	if evt.UnavailableRequestID != "" {
+	if isAnswer(evt) {
 		// The phone answers with the phone number alone. What it was asked for came first, under the address that
 		// this device has learnt from it.
 		fromSender, fromChat = sender, chat
