@@ -16,6 +16,7 @@ func (s *Session) handle(evt any) (ok bool) {
 	if s.handlers.enter() {
 		defer s.handlers.leave()
 	} else if s.guard.testWithout != "W5" {
+		s.refuse(evt)
 		return false
 	}
 	defer func() {
@@ -32,6 +33,15 @@ func (s *Session) handle(evt any) (ok bool) {
 		s.mail.put(m)
 	}
 	return true
+}
+
+// refuse returns when an event may be refused because the session is stopping. whatsmeow takes a refused answer of the
+// phone for a taken one: it forgets what it has decrypted, and acknowledges it. It can do neither once its context has
+// ended, and that has when the session has hung up. Nobody waits for it meanwhile: Disconnect is no barrier (W5).
+func (s *Session) refuse(evt any) {
+	if msg, isMessage := evt.(*events.Message); isMessage && isAnswer(msg) {
+		<-s.hungUp
+	}
 }
 
 // translate says what an event means for the connection: the table of DESIGN.md, section 8.

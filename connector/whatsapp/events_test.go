@@ -1,8 +1,10 @@
 package whatsapp
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.mau.fi/whatsmeow/types/events"
@@ -58,4 +60,30 @@ func TestEventTable(t *testing.T) {
 	if _, relevant := s.translate(&events.KeepAliveTimeout{ErrorCount: maxLateKeepAlives - 1}); relevant {
 		t.Error("a late answer to a ping ends the connection")
 	}
+}
+
+// A stopping session refuses what comes, an answer of the phone only when whatsmeow can't act on the refusal any more:
+// it would take it for a success.
+func TestAnswerWhileStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Session{handlers: newGate(), hungUp: make(chan struct{}), guard: &guard{}}
+		s.ctx, s.cancel = context.WithCancel(t.Context())
+		s.handlers.close()
+		if s.handle(&events.Message{}) {
+			t.Error("a message was taken")
+		}
+		refused := make(chan error, 1)
+		go func() {
+			if s.handle(&events.Message{UnavailableRequestID: "3EB0REQUEST"}) {
+				t.Error("an answer was taken")
+			}
+			refused <- s.ctx.Err()
+		}()
+		synctest.Wait()
+		s.cancel()
+		close(s.hungUp)
+		if err := <-refused; err == nil {
+			t.Error("an answer was refused while whatsmeow could acknowledge it")
+		}
+	})
 }
