@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
+	"github.com/petermattis/goid"
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 )
@@ -23,6 +26,7 @@ type guard struct {
 	linked     atomic.Bool                // the device is linked for good: its rows are kept from now on (W4)
 	fault      atomic.Bool                // a storage error happened on this connection (W2)
 	connection atomic.Pointer[connection] // the newest one; nil before the first
+	looked     sync.Map                   // goroutine to the hash that it found nothing buffered for, see overtaken
 
 	testWithout string // the rule that a test has switched off, such as "W1", to see what goes wrong without it
 }
@@ -168,15 +172,18 @@ func isDecrypting(ctx context.Context) bool { return ctx.Value(decrypting{}) != 
 // DoDecryptionTxn turns a storage error while decrypting into one that stops the acknowledgement (W2). Signal's own
 // errors pass: they are answered with a retry receipt.
 func (s *guardedStore) DoDecryptionTxn(ctx context.Context, decrypt func(context.Context) error) error {
-	var decryptErr error
+	var overtaken, decryptErr error
 	err := s.guard.turn.during(ctx, func() error {
+		if overtaken = s.overtaken(ctx); overtaken != nil {
+			return overtaken
+		}
 		return s.AllSessionSpecificStores.DoDecryptionTxn(ctx, func(ctx context.Context) error {
 			decryptErr = decrypt(context.WithValue(ctx, decrypting{}, true))
 			return decryptErr
 		})
 	})
-	if err == nil {
-		return nil
+	if err == nil || overtaken != nil {
+		return err
 	}
 	if decryptErr == nil { // the transaction itself couldn't begin or end
 		// Called for its mark: it sets fault, which is read below.
@@ -188,12 +195,42 @@ func (s *guardedStore) DoDecryptionTxn(ctx context.Context, decrypt func(context
 	return err
 }
 
+var errOvertaken = errors.New("the message is being handled since an earlier connection")
+
+// overtaken looks once more, in the decryption's turn, for what GetBufferedEvent had not found. The service delivers a
+// message again over a new connection while the one before is still at it: the second delivery waits for the turn of
+// the first, and would then find an old counter, which whatsmeow acknowledges although nothing may be stored yet.
+func (s *guardedStore) overtaken(ctx context.Context) error {
+	hash, looked := s.guard.looked.LoadAndDelete(goid.Get()) // whatsmeow has looked in this goroutine
+	if !looked {
+		return nil
+	}
+	event, err := s.bufferedEvent(ctx, hash.([32]byte))
+	switch {
+	case err != nil || event == nil:
+		return err
+	case event.Plaintext == nil: // handled to the end by now
+		return whatsmeow.ErrEventAlreadyProcessed
+	default:
+		s.guard.abandon("a message came again while it was being handled")
+		return &errNotStored{errOvertaken}
+	}
+}
+
 // GetBufferedEvent comes first in every decryption. After a storage error nothing more is decrypted on this
 // connection, since whatsmeow may have gone on without what it couldn't read or write.
 func (s *guardedStore) GetBufferedEvent(ctx context.Context, hash [32]byte) (*store.BufferedEvent, error) {
 	if s.guard.fault.Load() {
 		return nil, &errNotStored{errFaulted}
 	}
+	event, err := s.bufferedEvent(ctx, hash)
+	if err == nil && event == nil {
+		s.guard.looked.Store(goid.Get(), hash) // whatsmeow goes on to DoDecryptionTxn
+	}
+	return event, err
+}
+
+func (s *guardedStore) bufferedEvent(ctx context.Context, hash [32]byte) (*store.BufferedEvent, error) {
 	event, err := s.AllSessionSpecificStores.GetBufferedEvent(ctx, hash)
 	if err := s.guard.check(ctx, "read event buffer", err); err != nil {
 		return nil, &errNotStored{fmt.Errorf("read event buffer: %w", err)}
