@@ -39,31 +39,48 @@ type Send struct {
 const sendColumns = `idempotency_key, id, recipient, text, state, error, attempts, created_at, sent_at`
 
 // Reserve records a send before its first attempt. A key that is known returns the send it stands for and created
-// false; with another recipient or text it returns ErrKeyReused.
+// false; with another recipient or text it returns ErrKeyReused. After an error nothing is recorded, also when ctx has
+// ended half way.
 func (in *Inbox) Reserve(ctx context.Context, key, id, to, text string) (s Send, created bool, err error) {
 	if key == "" || id == "" || to == "" {
 		return Send{}, false, errors.New("record send: key, id and recipient are needed")
 	}
-	digest := sendDigest(to, text)
-	const insert = `INSERT INTO inbox_sends (idempotency_key, id, recipient, text, digest, state, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING`
-	res, err := in.db.ExecContext(ctx, insert, key, id, to, text, digest[:], string(SendPending), in.now().UnixMilli())
+	tx, err := in.db.BeginTx(ctx, nil)
 	if err != nil {
 		return Send{}, false, fmt.Errorf("record send: %w", err)
 	}
-	n, err := res.RowsAffected()
-	if err != nil {
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and without it the first error is the one to report
+	if s, created, err = in.reserve(ctx, tx, key, id, to, text); err != nil {
 		return Send{}, false, fmt.Errorf("record send: %w", err)
 	}
-	s, stored, err := in.send(ctx, key)
-	if err != nil {
-		return Send{}, false, err
-	}
-	if string(stored) != string(digest[:]) {
-		return Send{}, false, fmt.Errorf("record send: %w", ErrKeyReused)
+	if err := tx.Commit(); err != nil {
+		return Send{}, false, fmt.Errorf("record send: %w", err)
 	}
 	if s.State == SendPending {
 		in.opened(s.ID)
+	}
+	return s, created, nil
+}
+
+func (in *Inbox) reserve(ctx context.Context, tx *sql.Tx, key, id, to, text string) (s Send, created bool, err error) {
+	digest := sendDigest(to, text)
+	const insert = `INSERT INTO inbox_sends (idempotency_key, id, recipient, text, digest, state, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING`
+	res, err := tx.ExecContext(ctx, insert, key, id, to, text, digest[:], string(SendPending), in.now().UnixMilli())
+	if err != nil {
+		return Send{}, false, err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return Send{}, false, err
+	}
+	var stored []byte
+	row := tx.QueryRowContext(ctx, `SELECT `+sendColumns+`, digest FROM inbox_sends WHERE idempotency_key = ?`, key)
+	if s, err = scanSend(row, &stored); err != nil {
+		return Send{}, false, err
+	}
+	if string(stored) != string(digest[:]) {
+		return Send{}, false, ErrKeyReused
 	}
 	return s, n == 1, nil
 }
@@ -71,15 +88,6 @@ func (in *Inbox) Reserve(ctx context.Context, key, id, to, text string) (s Send,
 // sendDigest tells two messages under one key apart after the text is gone.
 func sendDigest(to, text string) [32]byte {
 	return sha256.Sum256(fmt.Appendf(nil, "%d %s%s", len(to), to, text))
-}
-
-func (in *Inbox) send(ctx context.Context, key string) (s Send, digest []byte, err error) {
-	row := in.db.QueryRowContext(ctx, `SELECT `+sendColumns+`, digest FROM inbox_sends WHERE idempotency_key = ?`, key)
-	s, err = scanSend(row, &digest)
-	if err != nil {
-		return Send{}, nil, fmt.Errorf("read send: %w", err)
-	}
-	return s, digest, nil
 }
 
 func scanSend(row interface{ Scan(...any) error }, more ...any) (Send, error) {

@@ -1,7 +1,11 @@
 package inbox
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +103,76 @@ func TestReleaseFreesTheKey(t *testing.T) {
 		if _, _, err := in.Reserve(t.Context(), args[0], args[1], args[2], "x"); err == nil {
 			t.Errorf("reserved %v", args)
 		}
+	}
+}
+
+// watched tells of each statement that has run on a database, before database/sql hears of it.
+type watched struct {
+	inner driver.Driver
+	path  string
+	ran   func(query string)
+}
+
+// Driver implements driver.Connector.
+func (w *watched) Driver() driver.Driver { return w.inner }
+
+// Connect implements driver.Connector.
+func (w *watched) Connect(context.Context) (driver.Conn, error) {
+	c, err := w.inner.Open(w.path)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{c.(sqliteConn), w.ran}, nil
+}
+
+// sqliteConn is what the driver's connection offers to database/sql.
+type sqliteConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+type watchedConn struct {
+	sqliteConn
+	ran func(query string)
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c *watchedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := c.sqliteConn.ExecContext(ctx, query, args)
+	c.ran(query)
+	return res, err
+}
+
+// The caller gives up right after the record was written: what he is told has to be true of it.
+func TestReserveWhileTheCallerGivesUp(t *testing.T) {
+	first, db, _ := newInbox(t)
+	var path string
+	if err := db.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ending := sql.OpenDB(&watched{db.Driver(), path, func(query string) {
+		if strings.Contains(query, "INSERT INTO inbox_sends") {
+			cancel()
+		}
+	}})
+	defer func() {
+		if err := ending.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, _, err := New(ending, Options{}).Reserve(ctx, "key", "ID1", pn, "hello")
+	if ctx.Err() == nil {
+		t.Fatal("nothing was written")
+	}
+	sends, listErr := first.Unfinished(t.Context())
+	if listErr != nil {
+		t.Fatal(listErr)
+	}
+	if (err == nil) != (len(sends) == 1) {
+		t.Errorf("the caller is told %v, and %d sends are recorded", err, len(sends))
 	}
 }
