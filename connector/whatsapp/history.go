@@ -7,13 +7,22 @@ import (
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
 	"google.golang.org/protobuf/proto"
 )
 
 // maxHistoryAttempts is after how many failed downloads a piece of history is given up; the phone deletes it anyway.
 const maxHistoryAttempts = 8
 
-// storeHistory keeps the announcement of a piece of history before it is acknowledged; fetching it comes after (W3).
+// historyNote returns the announcement of a piece of history that a message is; nil when it is something else.
+func historyNote(evt *events.Message) *waE2E.HistorySyncNotification {
+	if !evt.Info.IsFromMe {
+		return nil
+	}
+	return evt.RawMessage.GetProtocolMessage().GetHistorySyncNotification()
+}
+
+// storeHistory keeps the announcement of a piece of history; fetching it comes after (W3).
 func (s *Session) storeHistory(ctx context.Context, id types.MessageID, note *waE2E.HistorySyncNotification) error {
 	data, err := proto.Marshal(note)
 	if err != nil {

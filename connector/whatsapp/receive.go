@@ -23,8 +23,9 @@ const maxPanics = 3
 
 // receive stores a message and waits until it may be acknowledged. true lets whatsmeow acknowledge it (W3, A1).
 //
-// An answer of the phone to a request for an unavailable message is acknowledged whatever the handler says, so it is
-// tried here until it is stored, or the connection is closed for good.
+// Two things whatsmeow acknowledges whatever the handler says, so they are tried here until they are stored, or the
+// connection is closed for good: answers of the phone to a request for an unavailable message, and its announcements of
+// history. Those it even acknowledges before: one that comes in the moment the process ends is lost.
 func (s *Session) receive(evt *events.Message) bool {
 	evt = asSent(evt)
 	delay := 50 * time.Millisecond
@@ -41,7 +42,7 @@ func (s *Session) receive(evt *events.Message) bool {
 		if s.guard.testWithout == "W3" {
 			return true
 		}
-		if !isAnswer(evt) {
+		if !isAnswer(evt) && historyNote(evt) == nil {
 			s.reset("message not taken")
 			return false
 		}
@@ -125,7 +126,7 @@ func (s *Session) store(evt *events.Message, k *kept) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	if note := evt.RawMessage.GetProtocolMessage().GetHistorySyncNotification(); note != nil && evt.Info.IsFromMe {
+	if note := historyNote(evt); note != nil {
 		k.precious = true
 		return s.storeHistory(ctx, evt.Info.ID, note)
 	}

@@ -121,23 +121,39 @@ func TestSameMessageUnderOtherAddress(t *testing.T) {
 	}
 }
 
-func TestPlaceholderAnswerIsRetriedInside(t *testing.T) {
+// What whatsmeow acknowledges whatever the handler says is tried until it is stored.
+func TestRetriedInside(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
-	failures := 0
-	c.testMessage = func(*events.Message) error {
-		if failures++; failures <= 2 {
-			return errors.New("database is locked")
+	answer := textEvent(w, "answered")
+	answer.UnavailableRequestID = "3EB0REQUEST"
+	kind := waE2E.ProtocolMessage_HISTORY_SYNC_NOTIFICATION
+	note := &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
+		Type: &kind, HistorySyncNotification: &waE2E.HistorySyncNotification{FileLength: new(uint64(1))},
+	}}
+	history := &events.Message{Message: note, RawMessage: note, Info: types.MessageInfo{
+		ID: "3EB0HISTORY", Category: "peer", MessageSource: types.MessageSource{Chat: w.own.LID(), Sender: w.own.LID(), IsFromMe: true},
+	}}
+	for _, test := range []struct {
+		name, stored string
+		evt          *events.Message
+	}{
+		{"answer", "inbox_messages WHERE text = 'answered'", answer},
+		{"history", "inbox_history WHERE id = '3EB0HISTORY'", history},
+	} {
+		failures := 0
+		c.testMessage = func(*events.Message) error {
+			if failures++; failures <= 2 {
+				return errors.New("database is locked")
+			}
+			return nil
 		}
-		return nil
-	}
-	evt := textEvent(w, "answered")
-	evt.UnavailableRequestID = "3EB0REQUEST"
-	if !c.handle(evt) {
-		t.Fatal("the answer was refused, and whatsmeow acknowledges it all the same")
-	}
-	if n := c.times("answered"); n != 1 || failures != 3 {
-		t.Errorf("stored %d times after %d tries", n, failures)
+		if !c.handle(test.evt) {
+			t.Errorf("%s: refused, and whatsmeow acknowledges it all the same", test.name)
+		}
+		if n := c.count(test.stored); n != 1 || failures != 3 {
+			t.Errorf("%s: stored %d times after %d tries", test.name, n, failures)
+		}
 	}
 }
 
