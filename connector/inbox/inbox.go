@@ -35,6 +35,10 @@ type Message struct {
 	Text string
 	// Payload is the message as a marshalled waE2E.Message where Text alone doesn't carry it; nil for plain text.
 	Payload []byte
+	// PayloadCut is set where there is none because it was too large to keep. It is stored as a payload of no bytes,
+	// which no message has: another column would make every session's next push a base, and a log that older
+	// connectors can't read.
+	PayloadCut bool
 	// SentAt is the time the service stamped on it, ReceivedAt the time it was stored here. Whole milliseconds, UTC.
 	SentAt, ReceivedAt time.Time
 	// FromChat and FromSender are the addresses as the service wrote them on the message, without what this device
@@ -73,7 +77,8 @@ func New(db *sql.DB, o Options) *Inbox {
 	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]struct{})}
 }
 
-const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at, origin`
+const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload,
+	coalesce(length(payload) = 0, 0) AS payload_cut, sent_at, received_at, origin`
 
 // Add stores a message, unless it is there already, in one transaction. isNew tells whether it was stored.
 // The same message may come in under the sender's LID once and under the phone number another time; both count as one.
@@ -93,9 +98,9 @@ func (in *Inbox) Add(ctx context.Context, m Message) (isNew bool, err error) {
 	}
 	const insert = `INSERT INTO inbox_messages
 		(chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload, sent_at, received_at, origin)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, iif(?, x'', nullif(?, x'')), ?, ?, ?)`
 	_, err = tx.ExecContext(ctx, insert, m.Chat, m.Sender, m.ID, m.ChatPN, m.SenderPN, m.FromMe, m.PushName,
-		m.Kind, m.Text, m.Payload, m.SentAt.UnixMilli(), in.now().UnixMilli(), origin(m))
+		m.Kind, m.Text, m.PayloadCut, m.Payload, m.SentAt.UnixMilli(), in.now().UnixMilli(), origin(m))
 	if err != nil {
 		return false, fmt.Errorf("store message: %w", err)
 	}
@@ -150,9 +155,12 @@ func (in *Inbox) query(ctx context.Context, query string, args ...any) ([]Messag
 		var m Message
 		var sent, received int64
 		err := rows.Scan(&m.Seq, &m.Chat, &m.Sender, &m.ID, &m.ChatPN, &m.SenderPN, &m.FromMe, &m.PushName,
-			&m.Kind, &m.Text, &m.Payload, &sent, &received, &m.Origin)
+			&m.Kind, &m.Text, &m.Payload, &m.PayloadCut, &sent, &received, &m.Origin)
 		if err != nil {
 			return nil, fmt.Errorf("read messages: %w", err)
+		}
+		if m.PayloadCut {
+			m.Payload = nil
 		}
 		m.Origin = orElse(m.Origin, origin(m))
 		m.SentAt, m.ReceivedAt = time.UnixMilli(sent).UTC(), time.UnixMilli(received).UTC()

@@ -111,6 +111,28 @@ func TestAddAndList(t *testing.T) {
 	}
 }
 
+// A payload that was too large to keep is told from one that never was, also after the row was replicated.
+func TestPayloadCut(t *testing.T) {
+	in, db, _ := newInbox(t)
+	cut, kept, bare := text("A", ""), text("B", ""), text("C", "")
+	cut.PayloadCut, kept.Payload, bare.Payload = true, []byte{1}, []byte{}
+	for _, m := range []Message{cut, kept, bare} {
+		add(t, in, m, true)
+	}
+	var stored string
+	if err := db.QueryRowContext(t.Context(), `SELECT group_concat(typeof(payload)) FROM inbox_messages`).Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	if stored != "blob,blob,null" {
+		t.Errorf("stored as %s", stored)
+	}
+	got := list(t, in, 0, 10)
+	if len(got) != 3 || !got[0].PayloadCut || got[0].Payload != nil || got[1].PayloadCut || len(got[1].Payload) != 1 ||
+		got[2].PayloadCut || got[2].Payload != nil {
+		t.Errorf("read as %+v", got)
+	}
+}
+
 func TestOnceUnderAllAddresses(t *testing.T) {
 	byLID, byPN, both := text("A", "x"), text("A", "x"), text("A", "x")
 	byLID.ChatPN, byLID.SenderPN = "", ""

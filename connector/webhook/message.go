@@ -37,8 +37,11 @@ type Message struct {
 	// Text is the text, or a medium's caption.
 	Text string `json:"text"`
 	// Payload is WhatsApp's own encoding of the message (a marshalled waE2E.Message), in base64, where Text doesn't
-	// carry all of it. Left out for plain texts and above 64 KiB.
+	// carry all of it: for media, and for texts that quote, mention, link or are forwarded. Left out for plain texts.
+	// Above 64 KiB its previews are left out (thumbnails, pictures of contacts), and if that isn't enough, all of it.
 	Payload []byte `json:"payload,omitempty"`
+	// PayloadCut is true where a payload was left out because it is too large. Left out otherwise.
+	PayloadCut bool `json:"payload_cut,omitempty"`
 	// Timestamp is the time the service stamped on the message, ReceivedAt when this session stored it. RFC 3339, UTC.
 	Timestamp  time.Time `json:"timestamp"`
 	ReceivedAt time.Time `json:"received_at"`
@@ -57,7 +60,7 @@ func encode(sessionID string, m inbox.Message) (key string, body []byte, err err
 	body, err = json.Marshal(Message{
 		Type: TypeReceived, Key: key, SessionID: sessionID, ID: m.ID,
 		Chat: m.Chat, Sender: m.Sender, ChatPN: m.ChatPN, SenderPN: m.SenderPN,
-		FromMe: m.FromMe, PushName: m.PushName, Kind: m.Kind, Text: m.Text, Payload: m.Payload,
+		FromMe: m.FromMe, PushName: m.PushName, Kind: m.Kind, Text: m.Text, Payload: m.Payload, PayloadCut: m.PayloadCut,
 		Timestamp: m.SentAt, ReceivedAt: m.ReceivedAt,
 	})
 	if err != nil {

@@ -14,9 +14,6 @@ import (
 	"cloudsession/connector/inbox"
 )
 
-// maxPayload bounds the raw message that is kept beside the text. Larger ones are kept without it.
-const maxPayload = 64 << 10
-
 // maxPanics is how many times handling one message may panic before a bare record of it is stored, so that the
 // messages behind it get through.
 const maxPanics = 3
@@ -136,13 +133,8 @@ func (s *Session) store(evt *events.Message, k *kept) (err error) {
 	}
 	m := s.record(ctx, evt)
 	m.Kind, m.Text = kind, text
-	if kind != "text" {
-		if m.Payload, err = proto.Marshal(evt.Message); err != nil {
-			return fmt.Errorf("marshal message: %w", err)
-		}
-		if len(m.Payload) > maxPayload {
-			m.Payload = nil
-		}
+	if m.Payload, m.PayloadCut, err = payload(evt.Message); err != nil {
+		return err
 	}
 	k.precious = true
 	k.taken, k.stop = s.inbox.AwaitDelivery(m) // before it is added, or the delivery may come first
