@@ -179,6 +179,10 @@ func (s *Session) record(ctx context.Context, evt *events.Message) inbox.Message
 
 // asWritten returns an address as the service wrote it on a message: the LID if one stands there. Unlike addresses it
 // doesn't depend on what this device has learnt, so a message that comes again elsewhere is known for the same.
+//
+// But for one case: where the service writes a phone number alone, whatsmeow puts in the LID that it knows, and nothing
+// tells the two apart. Elsewhere such a message is another one if the record of it and the LID were both lost before
+// they were durable.
 func asWritten(jid, alt types.JID) string {
 	if jid.Server != types.HiddenUserServer && alt.Server == types.HiddenUserServer {
 		jid = alt
