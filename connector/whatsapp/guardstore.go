@@ -115,6 +115,15 @@ func (s *guardedStore) PutBufferedEvent(ctx context.Context, hash [32]byte, plai
 	return s.guard.check(ctx, "write event buffer", s.AllSessionSpecificStores.PutBufferedEvent(ctx, hash, plaintext, serverTime))
 }
 
+// ClearBufferedEventPlaintext comes after a message was handled. Over an abandoned connection it isn't acknowledged: it
+// comes again, and needs the plaintext for what could not be stored of it.
+func (s *guardedStore) ClearBufferedEventPlaintext(ctx context.Context, hash [32]byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.AllSessionSpecificStores.ClearBufferedEventPlaintext(ctx, hash)
+}
+
 // GetOutgoingEvent answers a retry request. On an error the request must come again; that there is no such message,
 // which whatsmeow reports as sql.ErrNoRows, is an answer.
 func (s *guardedStore) GetOutgoingEvent(ctx context.Context, chat, altChat types.JID, id types.MessageID) (string, []byte, error) {

@@ -102,3 +102,23 @@ func TestDeliveredAgainAfterHandling(t *testing.T) {
 		hash[0]++
 	}
 }
+
+// What is handled to the end over a connection that was abandoned in between comes again, whole: a part of it may not
+// have been stored, such as a sender key.
+func TestAbandonedConnectionForgetsNothing(t *testing.T) {
+	p := newParty(t, "628111")
+	buffer, hash := p.device.EventBuffer, [32]byte{1}
+	if err := buffer.PutBufferedEvent(t.Context(), hash, []byte("text"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	g := buffer.(*guardedStore).guard
+	ctx := g.connect(t.Context())
+	g.abandon("test")
+	g.connect(t.Context())
+	if err := buffer.ClearBufferedEventPlaintext(ctx, hash); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if event, err := buffer.GetBufferedEvent(t.Context(), hash); err != nil || event == nil || string(event.Plaintext) != "text" {
+		t.Errorf("%+v, %v", event, err)
+	}
+}
