@@ -50,6 +50,9 @@ var errFaulted = errors.New("an earlier error on this connection")
 // and wherever whatsmeow goes on after an error. It logs, for one, that it couldn't ask the phone for a message it has
 // no copy of, and acknowledges it.
 //
+// What is still at work on a message of an earlier connection acknowledges over the newest: so it is the connection the
+// message came over that is abandoned, which its context knows.
+//
 // Done stays open. The end of the context would make whatsmeow's reader close the socket, and the reader looks without
 // a lock at what Disconnect takes away; run closes it in its own time.
 type connection struct {
@@ -65,22 +68,41 @@ func (c *connection) Err() error {
 	return c.Context.Err()
 }
 
+type connectionKey struct{}
+
+// Value implements context.Context.
+func (c *connection) Value(key any) any {
+	if key == (connectionKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // connect begins a connection, and forgets what was wrong with the one before. Its context is for whatsmeow.
 func (g *guard) connect(ctx context.Context) context.Context {
 	c := &connection{Context: ctx}
+	g.fault.Store(false) // first: a fault that is noted from here on asks for another connection
 	g.connection.Store(c)
-	g.fault.Store(false)
 	return c
 }
 
-// abandon sees to it that nothing more is acknowledged over this connection, and asks for a new one.
-func (g *guard) abandon(reason string) {
-	g.silence()
+// abandon sees to it that nothing more is acknowledged of what came over ctx's connection, and asks for a new one, unless
+// that was done already.
+func (g *guard) abandon(ctx context.Context, reason string) {
+	if ctx.Err() != nil {
+		return
+	}
+	g.silence(ctx)
 	g.reset(reason)
 }
 
-func (g *guard) silence() {
-	if c := g.connection.Load(); c != nil {
+// silence abandons ctx's connection; the newest one if ctx, as a send's, has none.
+func (g *guard) silence(ctx context.Context) {
+	c, _ := ctx.Value(connectionKey{}).(*connection)
+	if c == nil {
+		c = g.connection.Load()
+	}
+	if c != nil {
 		c.abandoned.Store(true)
 	}
 }
@@ -104,7 +126,7 @@ func (g *guard) check(ctx context.Context, op string, err error) error {
 	if g.testWithout == "W2" {
 		return err
 	}
-	g.silence() // before anybody can see the fault, and take it for dealt with
+	g.silence(ctx) // before anybody can see the fault, and take it for dealt with
 	if !g.fault.Swap(true) {
 		g.log.Error("storage error, connecting again so that nothing is acknowledged", "op", op, "error", scrub(err.Error()))
 		g.reset("storage error")
@@ -212,7 +234,7 @@ func (s *guardedStore) overtaken(ctx context.Context) error {
 	case event.Plaintext == nil: // handled to the end by now
 		return whatsmeow.ErrEventAlreadyProcessed
 	default:
-		s.guard.abandon("a message came again while it was being handled")
+		s.guard.abandon(ctx, "a message came again while it was being handled")
 		return &errNotStored{errOvertaken}
 	}
 }

@@ -287,6 +287,24 @@ func TestStorageErrorSilencesTheConnection(t *testing.T) {
 	}
 }
 
+// It is the connection that the failed work belongs to which is silenced, and a connection only once.
+func TestSilencesItsOwnConnection(t *testing.T) {
+	resets := 0
+	g := &guard{log: slog.New(slog.DiscardHandler), reset: func(string) { resets++ }}
+	first := g.connect(t.Context())
+	second := g.connect(t.Context())
+	if err := g.check(context.WithValue(first, decrypting{}, true), "read", errDisk); !errors.Is(err, errDisk) {
+		t.Error(err)
+	}
+	if first.Err() == nil || second.Err() != nil || resets != 1 {
+		t.Errorf("first: %v, second: %v, %d resets", first.Err(), second.Err(), resets)
+	}
+	g.abandon(first, "again")
+	if second.Err() != nil || resets != 1 {
+		t.Errorf("second: %v, %d resets after an error on a connection that was abandoned", second.Err(), resets)
+	}
+}
+
 func TestEndOfContextIsNoStorageError(t *testing.T) {
 	g := &guard{log: nil, reset: func(string) { t.Error("reset") }}
 	ctx, cancel := context.WithCancel(t.Context())

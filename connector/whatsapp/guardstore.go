@@ -23,6 +23,9 @@ type guardedStore struct {
 // GetSession implements store.SessionStore. Outside a decryption and a send, only an encryption asks for it.
 func (s *guardedStore) GetSession(ctx context.Context, address string) ([]byte, error) {
 	if !isDecrypting(ctx) && !isSending(ctx) && s.guard.testWithout != "W1" {
+		if err := ctx.Err(); err != nil {
+			return nil, err // it could not be sent: the chain is not to move for it
+		}
 		s.guard.turn.begin(ctx)
 	}
 	session, err := s.AllSessionSpecificStores.GetSession(ctx, address)

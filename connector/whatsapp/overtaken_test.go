@@ -113,7 +113,7 @@ func TestAbandonedConnectionForgetsNothing(t *testing.T) {
 	}
 	g := buffer.(*guardedStore).guard
 	ctx := g.connect(t.Context())
-	g.abandon("test")
+	g.abandon(ctx, "test")
 	g.connect(t.Context())
 	if err := buffer.ClearBufferedEventPlaintext(ctx, hash); !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -31,10 +31,17 @@ func payload(m *waE2E.Message) (data []byte, cut bool, err error) {
 	return data, false, nil
 }
 
-// contentOf copies a message without the sender keys that may come with it, which are nobody else's business.
+// contentOf copies a message without what comes with it for the devices alone: sender keys, the message's secret, lists
+// of devices.
 func contentOf(m *waE2E.Message) *waE2E.Message {
 	content := proto.Clone(m).(*waE2E.Message)
 	content.SenderKeyDistributionMessage, content.FastRatchetKeySenderKeyDistributionMessage = nil, nil
+	if info := content.MessageContextInfo; info != nil {
+		info.MessageSecret, info.DeviceListMetadata, info.DeviceListMetadataVersion = nil, nil, nil
+		if proto.Size(info) == 0 {
+			content.MessageContextInfo = nil
+		}
+	}
 	return content
 }
 

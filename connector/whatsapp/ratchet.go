@@ -76,7 +76,7 @@ func (s *guardedStore) putEncrypted(ctx context.Context, sessions map[string][]b
 	case errors.Is(err, ErrRatchet):
 		s.guard.log.Warn("signal session moved while encrypting, attempt given up", "error", err)
 		if !isSend { // a send repeats its attempt by itself; a retry request has to come again
-			s.guard.abandon("signal session moved while answering")
+			s.guard.abandon(ctx, "signal session moved while answering")
 		}
 		return err
 	case err != nil:

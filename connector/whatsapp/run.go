@@ -141,9 +141,12 @@ func (s *Session) attend() mail {
 // with the next one. A mailFinished tells the end.
 func (s *Session) finish() {
 	s.mu.Lock()
-	running := s.finishing
+	running, outstanding := s.finishing, s.safe.outstanding
 	s.finishing = true
 	s.mu.Unlock()
+	if !outstanding {
+		s.becomeReady() // what is unread can be asked for beside
+	}
 	if running {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.mau.fi/whatsmeow/types"
 )
@@ -82,6 +83,16 @@ func (s *Session) askUnread(ctx context.Context) error {
 	return nil
 }
 
+// askTime bounds the wait for the service to have one request, since sends wait meanwhile.
+const askTime = 5 * time.Second
+
+func (s *Session) askFor(ctx context.Context, info types.MessageInfo) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	_, err := s.cli.SendPeerMessage(ctx, s.cli.BuildUnavailableMessageRequest(info.Chat, info.Sender, info.ID))
+	return err
+}
+
 // askPhone asks our own phone for the messages noted so far. Their senders may have been asked, too, but a sender may
 // have gone. What comes twice is stored once.
 func (s *Session) askPhone(ctx context.Context) error {
@@ -90,7 +101,7 @@ func (s *Session) askPhone(ctx context.Context) error {
 	s.unread.list = nil
 	s.mu.Unlock()
 	for i, info := range list {
-		if _, err := s.cli.SendPeerMessage(ctx, s.cli.BuildUnavailableMessageRequest(info.Chat, info.Sender, info.ID)); err != nil {
+		if err := s.askFor(ctx, info); err != nil {
 			s.mu.Lock()
 			s.unread.list = append(list[i:], s.unread.list...)
 			s.mu.Unlock()

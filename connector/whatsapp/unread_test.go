@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
+	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/watest"
 )
@@ -23,10 +24,7 @@ func TestUnreadIsAskedForLater(t *testing.T) {
 			w.service.Faults().Withhold(&device)
 			var rule *watest.Rule
 			if broken {
-				rule = w.service.Faults().CutOn(&device, watest.FromDevice, watest.Once(func(n *waBinary.Node) bool {
-					_, asksForKeys := n.GetOptionalChildByTag("key")
-					return n.Tag == "iq" && asksForKeys
-				}))
+				rule = w.service.Faults().CutOn(&device, watest.FromDevice, watest.Once(asksForKeys))
 			}
 			w.sendText(w.other, w.own.PN(), "precious")
 			c.awaitMessage("precious")
@@ -41,4 +39,26 @@ func TestUnreadIsAskedForLater(t *testing.T) {
 			w.expectSound(c)
 		})
 	}
+}
+
+// asksForKeys picks requests for somebody's prekeys.
+func asksForKeys(n *waBinary.Node) bool {
+	_, asks := n.GetOptionalChildByTag("key")
+	return n.Tag == "iq" && asks
+}
+
+// What can't be asked of the phone for now keeps nobody from receiving.
+func TestUnreadDoesNotHoldUpTheRest(t *testing.T) {
+	w := newWorld(t)
+	paired := w.pairQR()
+	device := paired.jid()
+	paired.close()
+	c := w.open(paired.path)
+	c.unread.list = []types.MessageInfo{{MessageSource: types.MessageSource{Chat: w.other.LID(), Sender: w.other.LID()}, ID: "3EB0"}}
+	rule := w.service.Faults().Drop(&device, watest.FromDevice, asksForKeys)
+	defer rule.Remove()
+	c.connect(false)
+	w.sendText(w.other, w.own.PN(), "meanwhile")
+	c.awaitMessage("meanwhile")
+	w.wait("keys are asked for", func() bool { return rule.Hits() > 0 })
 }
