@@ -14,7 +14,9 @@ import (
 // blame then waits alone, and backs off alone.
 //
 // A statement that isn't answered in time may also have been too much for a slow way to the database.
-// So the lane's groups get smaller as well, down to a row, and grow again as they get through.
+// So the lane's groups get smaller as well, down to a row, and grow again as they get through. And if a
+// unit that is sent by itself isn't answered either, it may be the database for all of them: once
+// something gets through, those that were not tried yet go back to the groups.
 
 // maxHalved is how often the bounds of a group are halved at most: from 512 rows to one.
 const maxHalved = 9
@@ -89,12 +91,14 @@ func isStuck(err error) bool {
 // stuck handles such an error of a statement of so many rows.
 func (l *lane) stuck(err error, group []entry, rows int) {
 	late := !cloudstore.IsConflict(err)
+	lone := len(group) == 1 && group[0].unit.suspect
 	l.mu.Lock()
 	if rows > 1 && late {
 		l.halved = min(l.halved+1, maxHalved)
 	}
-	first := late && !l.trouble
-	l.trouble = l.trouble || late
+	first := late && !lone && !l.trouble
+	l.trouble = l.trouble || late && !lone
+	l.silent = l.silent || late && lone
 	l.mu.Unlock()
 	if first {
 		l.log.Warn("cloud is unreachable or too slow; changes wait on disk", "rows", rows, "error", err)
@@ -116,6 +120,29 @@ func (l *lane) setAside(group []entry, why error) {
 	for _, e := range group {
 		e.unit.suspect = true
 		l.again(e.unit, 0, why)
+	}
+}
+
+// rejoin lets units that went aside for others' sake, and were not tried yet, share statements again. The
+// lane's mutex is held.
+func (l *lane) rejoin() {
+	var rest []*unit
+	for _, u := range l.aside {
+		switch {
+		case u.pause > 0:
+			rest = append(rest, u)
+			continue
+		case u.alone():
+			l.single = append(l.single, u)
+		default:
+			l.rows = append(l.rows, u)
+		}
+		u.suspect = false
+	}
+	l.aside = rest
+	select {
+	case l.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 type slowStore struct {
 	*memory
 	perSecond int // 0: any number
+	latency   time.Duration
 	conflict  bool
 
 	mu     sync.Mutex
@@ -52,6 +53,7 @@ func (s *slowStore) AppendSegments(ctx context.Context, segs []cloudstore.Segmen
 			return nil, fmt.Errorf("append segments: %w", ctx.Err())
 		}
 	}
+	time.Sleep(s.latency)
 	if s.perSecond > 0 {
 		sent := time.NewTimer(time.Duration(weightOf(segs)) * time.Second / time.Duration(s.perSecond))
 		defer sent.Stop()
@@ -132,7 +134,34 @@ func TestLockedSessionStallsNobodyElse(t *testing.T) {
 	}
 }
 
-// The same on the real engine: somebody's transaction holds the place of a
+// When a database that gave no answers is back, its lanes' sessions share
+// statements again, but for the few that were tried by themselves.
+func TestSilentDatabaseIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowStore{memory: newMemory(), latency: 200 * time.Millisecond}
+		var ids []string
+		for i := range 250 {
+			ids = append(ids, fmt.Sprint("s", i))
+		}
+		s.lock(ids...)
+		l := runLane(t, s)
+		var units []*unit
+		for _, id := range ids {
+			units = append(units, l.send(id, 1, 1, 100))
+		}
+		time.Sleep(time.Minute)
+		s.lock()
+		back := time.Now()
+		for _, u := range units {
+			u.within(t, time.Minute)
+		}
+		if took := time.Since(back); took > 20*time.Second {
+			t.Errorf("took %s, as if each session had been sent by itself", took)
+		}
+	})
+}
+
+// A locked session on the real engine: somebody's transaction holds the place of a
 // session's next row.
 func TestLockedRowOnTheEngine(t *testing.T) {
 	config := tidbtest.Start(t)

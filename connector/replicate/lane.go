@@ -30,6 +30,7 @@ type lane struct {
 	pause       time.Duration // after the database was unreachable
 	pausedUntil time.Time
 	trouble     bool // no statement got through since one failed for the database's sake
+	silent      bool // nor since a unit that was sent by itself got no answer
 
 	wake, wakeAside chan struct{}
 }
@@ -307,5 +308,8 @@ func (l *lane) clearOutage() {
 	if l.trouble {
 		l.log.Info("cloud is reachable again")
 	}
-	l.pause, l.trouble = 0, false
+	if l.silent {
+		l.rejoin()
+	}
+	l.pause, l.trouble, l.silent = 0, false, false
 }
