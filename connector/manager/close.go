@@ -95,6 +95,27 @@ func (m *Manager) closeInTime(ctx context.Context, s *session, r release) error 
 	return m.closeLocked(ctx, s, r)
 }
 
+// pushFirst makes durable what is noted while the session is still open, so that
+// little is left for the time that closing it may take. An error leaves it open.
+// Where nothing more may be pushed closing it decides.
+func (m *Manager) pushFirst(ctx context.Context, s *session) error {
+	o := s.current()
+	if o == nil || o.fresh.Load() || o.local.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	stop := context.AfterFunc(m.life, cancel)
+	defer stop()
+	err := o.rep.Flush(ctx)
+	for _, over := range []error{nil, replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed, replicate.ErrBackupOff, replicate.ErrNoDevice} {
+		if errors.Is(err, over) {
+			return nil
+		}
+	}
+	return fmt.Errorf("push what is new before the session is closed: %w", err)
+}
+
 // letGo frees the owner row of a term whose log is sealed.
 func (m *Manager) letGo(ctx context.Context, s *session, o *opened, r release) error {
 	if r.command != nil && r.reserveFor != "" {

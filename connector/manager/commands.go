@@ -81,7 +81,7 @@ func (m *Manager) pollCommands(ctx context.Context) error {
 		return err
 	}
 	at := m.works.list() // before the rows are read: what ends meanwhile is over
-	pending, err := m.opt.Store.PendingCommands(ctx, m.opt.Lease.ConnectorID())
+	pending, err := m.opt.Store.PendingCommands(ctx, m.opt.Lease.ConnectorID(), len(at))
 	if err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func TestCommandCutShortByTheEnd(t *testing.T) {
 	if err := o.direct.RegisterConnector(t.Context(), cloudstore.Connector{ID: "next", Incarnation: "next/1"}, "", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	pending, err := o.direct.PendingCommands(t.Context(), "next")
+	pending, err := o.direct.PendingCommands(t.Context(), "next", 0)
 	if err != nil || len(pending) != 1 {
 		t.Fatalf("%d commands are pending elsewhere, %v; want this one", len(pending), err)
 	}

@@ -68,8 +68,8 @@ func (l Local) Open(ctx context.Context, id string) (control.Session, error) {
 }
 
 // Close closes a session and leaves it free for any connector to open by name. It
-// doesn't wait for a TiDB that is away: then it fails, and the session, which could
-// not be released, is opened again once TiDB is back.
+// doesn't wait for a TiDB that is away: then it fails, and the session stays open, or,
+// if it could not be released any more, is opened again once TiDB is back.
 func (l Local) Close(ctx context.Context, id string) error {
 	s, err := l.m.entry(id)
 	if err != nil {
@@ -79,6 +79,9 @@ func (l Local) Close(ctx context.Context, id string) error {
 	defer s.mu.Unlock()
 	if s.current() == nil {
 		return ErrNotOpen
+	}
+	if err := l.m.pushFirst(ctx, s); err != nil {
+		return err
 	}
 	return l.m.closeInTime(ctx, s, release{wanted: cloudstore.WantedClosed})
 }

@@ -46,7 +46,7 @@ func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	if s.current() != nil {
+	if o := s.current(); o != nil && !o.leaving {
 		return s, nil
 	}
 	leave, err := m.enter(false)

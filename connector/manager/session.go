@@ -46,6 +46,7 @@ type opened struct {
 	gone  chan struct{} // closed when this is no longer the session's current state
 
 	fromCloud bool // its file was built from the log
+	leaving   bool // has no socket: taken only to be given up
 
 	protection protection // when incoming messages may be acknowledged (A1)
 	delivery   *delivery  // of its messages to the application; nil without a webhook

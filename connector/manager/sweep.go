@@ -208,13 +208,23 @@ func (m *Manager) giveUp(ctx context.Context, o cloudstore.Owner) {
 	s.log.Warn("session released: this connector is full")
 }
 
+// giveUpTime is how long the push of what is left may take, which nobody waits for.
+const giveUpTime = 2 * time.Minute
+
 func (m *Manager) giveUpLocked(ctx context.Context, s *session) error {
-	opened, err := m.acquire(ctx, s, openRequest{reason: "no place"})
+	o, err := m.acquire(ctx, s, openRequest{reason: "no place"})
 	if err != nil {
 		return err
 	}
-	if err := m.admit(ctx, s, opened); err != nil {
+	o.leaving = true
+	if err := m.admit(ctx, s, o); err != nil {
 		return err
 	}
-	return m.closeInTime(ctx, s, release{wanted: cloudstore.WantedOpen})
+	ctx, cancel := context.WithTimeout(ctx, giveUpTime)
+	defer cancel()
+	pushed := o.rep.Flush(ctx)
+	if err := m.closeInTime(ctx, s, release{wanted: cloudstore.WantedOpen}); err != nil {
+		return errors.Join(err, pushed)
+	}
+	return nil // sealed, and so pushed, whatever the first attempt came to
 }

@@ -68,6 +68,9 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	if err := f.fill(ctx, file); err != nil {
 		return control.Session{}, err
 	}
+	if err := m.pushFirst(ctx, s); err != nil {
+		return control.Session{}, err
+	}
 	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		return control.Session{}, fmt.Errorf("close the session that is to be replaced: %w", err)
 	}
@@ -161,6 +164,9 @@ func (l Local) Export(ctx context.Context, id string) (file []byte, start string
 		return nil, "", err
 	}
 	defer leave()
+	if err := m.pushFirst(ctx, s); err != nil {
+		return nil, "", err
+	}
 	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		return nil, "", fmt.Errorf("close the session to export it: %w", err)
 	}

@@ -189,9 +189,10 @@ func (s *Store) Command(ctx context.Context, id string) (c Command, err error) {
 // commands of sessions it owns, addressed to it or running under it, and restore
 // commands for which there is no live connector, neither an owner nor the one
 // addressed. Oldest first.
-func (s *Store) PendingCommands(ctx context.Context, connectorID string) (commands []Command, err error) {
+// known is how many the caller is at: they don't count against how many it gets.
+func (s *Store) PendingCommands(ctx context.Context, connectorID string, known int) (commands []Command, err error) {
 	err = s.retry(ctx, func() (err error) {
-		commands, err = collect(ctx, s.db, scanCommand, selectPending, connectorID, connectorID, connectorID, pendingPage)
+		commands, err = collect(ctx, s.db, scanCommand, selectPending, connectorID, connectorID, connectorID, pendingPage+known)
 		return err
 	})
 	if err != nil {

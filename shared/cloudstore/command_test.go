@@ -251,7 +251,7 @@ func TestPendingCommands(t *testing.T) {
 	}
 	pending := func() (ids []string) {
 		t.Helper()
-		commands, err := s.PendingCommands(t.Context(), "me")
+		commands, err := s.PendingCommands(t.Context(), "me", 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -280,7 +280,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		},
 		"Unreserve":       func() error { return s.Unreserve(ctx, "x", "b", "", 0) },
 		"WantedSessions":  func() error { _, err := s.WantedSessions(ctx, "", 1); return err },
-		"PendingCommands": func() error { _, err := s.PendingCommands(ctx, "a"); return err },
+		"PendingCommands": func() error { _, err := s.PendingCommands(ctx, "a", 0); return err },
 		"ExpireCommands":  func() error { _, err := s.ExpireCommands(ctx); return err },
 		"MarkRestored":    func() error { _, err := s.MarkDatabaseRestored(ctx); return err },
 	}
