@@ -54,8 +54,8 @@ func Build(ctx context.Context, out io.Writer) error {
 	return errBuild
 }
 
-// BuildPrograms makes the connector (.build/bin/connector) and the functions
-// (.build/lambda/<name>/bootstrap).
+// BuildPrograms makes the connector (.build/bin/connector, or connector-race) and
+// the functions (.build/lambda/<name>/bootstrap).
 func BuildPrograms(ctx context.Context) error {
 	root, err := Root()
 	if err != nil {
@@ -87,9 +87,9 @@ func BuildPrograms(ctx context.Context) error {
 	return nil
 }
 
-// RaceVariable in the environment makes Build build the connector with the race
-// detector, which needs a C compiler: `make test` sets it where there is one, so
-// that the end-to-end tests look for races in real processes.
+// RaceVariable in the environment makes Build build, and a Stack start, a connector
+// with the race detector, which needs a C compiler: `make test` sets it where there
+// is one for some of the tests with real processes.
 const RaceVariable = "CLOUDSESSION_RACE"
 
 func buildConnector(ctx context.Context, root string, flags []string) error {
@@ -98,7 +98,17 @@ func buildConnector(ctx context.Context, root string, flags []string) error {
 		cgo = "CGO_ENABLED=1"
 		flags = []string{"build", "-trimpath", "-race"}
 	}
-	return goTool(ctx, root, cgo, append(flags, "-o", filepath.Join(".build", "bin", "connector"), "./connector"))
+	return goTool(ctx, root, cgo, append(flags, "-o", connectorFile(), "./connector"))
+}
+
+// connectorFile is the program's path in the repository. Tests with the detector run
+// beside others without.
+func connectorFile() string {
+	name := "connector"
+	if os.Getenv(RaceVariable) != "" {
+		name = "connector-race"
+	}
+	return filepath.Join(".build", "bin", name)
 }
 
 func goTool(ctx context.Context, root, cgo string, args []string) error {

@@ -248,4 +248,4 @@ func (t tee) Write(b []byte) (int, error) {
 }
 
 // ConnectorBinary is the path of the connector program.
-func (s *Stack) ConnectorBinary() string { return filepath.Join(s.root, ".build", "bin", "connector") }
+func (s *Stack) ConnectorBinary() string { return filepath.Join(s.root, connectorFile()) }
