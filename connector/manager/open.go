@@ -107,8 +107,11 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 // on whose behalf; it may end before.
 func (m *Manager) connect(ctx context.Context, s *session, o *opened) {
 	ctx = logctx.Onto(m.life, ctx)
+	err := o.wa.Start(ctx, o.safe) // here: whoever has opened it may send at once
 	m.later(func() {
-		err := o.wa.Connect(ctx, o.safe)
+		if err == nil {
+			err = o.wa.Wait(ctx)
+		}
 		if err != nil && m.life.Err() == nil && !errors.Is(err, whatsapp.ErrStopped) {
 			s.log.WarnContext(ctx, "session not connected", "error", err)
 		}

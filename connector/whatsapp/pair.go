@@ -249,7 +249,7 @@ func (p *pairing) login(ctx context.Context) PairEvent {
 	s.mu.Unlock()
 	s.cli.Disconnect()
 	s.spawn(s.run)
-	switch err := s.waitReady(ctx); {
+	switch err := s.Wait(ctx); {
 	case err == nil:
 		return PairEvent{Kind: PairSuccess}
 	case ctx.Err() != nil:

@@ -197,7 +197,7 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 	var wait backoff
 	moved := 0
 	for tried := send.Attempts > 0; ; {
-		if err := s.waitReady(s.ctx); err != nil {
+		if err := s.Wait(s.ctx); err != nil {
 			return Sent{}, s.giveUp(send, tried, err)
 		}
 		at, err := s.try(send, &tried)

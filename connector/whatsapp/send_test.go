@@ -317,3 +317,16 @@ func TestTraceReached(t *testing.T) {
 		t.Error("not reached")
 	}
 }
+
+// What is sent before the socket is open waits for it.
+func TestSendRightAfterStart(t *testing.T) {
+	w := newWorld(t)
+	paired := w.pairQR()
+	paired.close()
+	c := w.open(paired.path)
+	if err := c.Start(testContext(t), false); err != nil {
+		t.Fatal(err)
+	}
+	c.send(w.other.PN(), "early")
+	w.waitText(w.other, "early")
+}

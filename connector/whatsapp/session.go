@@ -251,6 +251,14 @@ func (s *Session) begin() error {
 // background, with a backoff: when ctx ends before, Connect returns its error and the session goes on trying. safe
 // says that PrepareSafe was called; a safe start that an earlier process has not finished is finished in any case.
 func (s *Session) Connect(ctx context.Context, safe bool) error {
+	if err := s.Start(ctx, safe); err != nil {
+		return err
+	}
+	return s.Wait(ctx)
+}
+
+// Start is the part of Connect that doesn't wait: what is sent from here on goes out once messages flow.
+func (s *Session) Start(ctx context.Context, safe bool) error {
 	if !s.Paired() {
 		return ErrNotPaired
 	}
@@ -264,7 +272,7 @@ func (s *Session) Connect(ctx context.Context, safe bool) error {
 	s.behalf = ctx
 	s.mu.Unlock()
 	s.spawn(s.run)
-	return s.waitReady(ctx)
+	return nil
 }
 
 // spawn runs f in a goroutine that Stop waits for.
@@ -319,8 +327,8 @@ func (s *Session) conclude(state State, detail string, err error) {
 	}
 }
 
-// waitReady returns nil once messages can flow, the reason once they never will, or ctx's error.
-func (s *Session) waitReady(ctx context.Context) error {
+// Wait returns nil once messages can flow, the reason once they never will (see Connect), or ctx's error.
+func (s *Session) Wait(ctx context.Context) error {
 	s.mu.Lock()
 	ready := s.ready
 	s.mu.Unlock()

@@ -141,7 +141,7 @@ func TestReplacedStops(t *testing.T) {
 	clone := w.open(copied)
 	clone.connect(false)
 	first.awaitState(StateReplaced)
-	if err := first.waitReady(testContext(t)); !errors.Is(err, ErrReplaced) {
+	if err := first.Wait(testContext(t)); !errors.Is(err, ErrReplaced) {
 		t.Errorf("after a replacement: %v", err)
 	}
 	w.wait("one socket", func() bool { return w.service.Device(device).Sockets == 1 })
