@@ -36,13 +36,15 @@ func TestReadHeap(t *testing.T) {
 // What is garbage, or free and not given back, is worth a collection; what is in
 // use is not.
 func TestWorth(t *testing.T) {
+	kept := make([]byte, 64<<20)
+	debug.FreeOSMemory()
+	if h := readHeap(); h.worth() {
+		t.Errorf("after all was given back: %+v", h)
+	}
 	garbage := make([]byte, 64<<20)
 	runtime.KeepAlive(garbage)
 	if h := readHeap(); !h.worth() {
 		t.Errorf("with 64 MiB of garbage: %+v", h)
 	}
-	debug.FreeOSMemory()
-	if h := readHeap(); h.worth() {
-		t.Errorf("after all was given back: %+v", h)
-	}
+	runtime.KeepAlive(kept)
 }
