@@ -31,15 +31,15 @@ func (t *table) objects() []object {
 	on := " ON " + quote(t.Name)
 	return []object{
 		{"table", dirtyTable(t.Name), fmt.Sprintf("CREATE TABLE %s (%s, n, PRIMARY KEY (%s, n)) WITHOUT ROWID", dirty, keys, keys)},
-		trigger("insert", "INSERT"+on, "NEW", t.checked()),
+		trigger("insert", "INSERT"+on, "NEW", t.generationOfWholeKey()),
 		trigger("update", "UPDATE"+t.watched()+on+t.whenChanged(), "NEW", "n"),
-		trigger("rekey", "UPDATE"+t.ofKey(on), "OLD", t.checked()),
+		trigger("rekey", "UPDATE"+t.ofKey(on), "OLD", t.generationOfWholeKey()),
 		trigger("delete", "DELETE"+on, "OLD", "n"),
 	}
 }
 
-// checked is the generation, once the new key has no NULL in it.
-func (t *table) checked() string {
+// generationOfWholeKey is the generation, and refuses a new key with a NULL in it.
+func (t *table) generationOfWholeKey() string {
 	var parts []string
 	for i, column := range t.Key {
 		if t.nullable[i] {

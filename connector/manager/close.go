@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudsession/connector/capture"
@@ -108,10 +109,9 @@ func (m *Manager) pushFirst(ctx context.Context, s *session) error {
 	stop := context.AfterFunc(m.life, cancel)
 	defer stop()
 	err := o.rep.Flush(ctx)
-	for _, over := range []error{nil, replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed, replicate.ErrBackupOff, replicate.ErrNoDevice} {
-		if errors.Is(err, over) {
-			return nil
-		}
+	over := []error{replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed, replicate.ErrBackupOff, replicate.ErrNoDevice}
+	if err == nil || slices.ContainsFunc(over, func(end error) bool { return errors.Is(err, end) }) {
+		return nil
 	}
 	return fmt.Errorf("push what is new before the session is closed: %w", err)
 }

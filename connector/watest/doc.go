@@ -36,9 +36,9 @@
 // # Faults
 //
 // [Service.Faults] loses, holds back and cuts, withholds copies of messages,
-// refuses logins, sends stream errors and lets a device have two sockets, for
-// one device or all of them, while everything runs. A delay is a gate that the
-// test opens, not a time.
+// refuses logins, leaves connects unanswered, sends stream errors and lets a
+// device have two sockets, for one device or all of them, while everything runs.
+// A delay is a gate that the test opens, not a time.
 //
 // # What it leaves out
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -215,6 +216,26 @@ func TestCommandDeadline(t *testing.T) {
 	}
 	if got, err := s.Command(t.Context(), again.ID); err != nil || got.State != cloudstore.CommandQueued {
 		t.Errorf("a command in time: %+v, %v", got, err)
+	}
+}
+
+// What a connector is at doesn't hide what it isn't.
+func TestPendingCommandsBehindManyAtWork(t *testing.T) {
+	const atWork = 200 // a page full
+	s, config := migrated(t)
+	register(t, s, "me")
+	db := rawDB(t, config)
+	for i := range atWork {
+		mustExec(t, db, `INSERT INTO commands (command_id, session_id, kind, args, state, attempt, connector_id, incarnation, requested_by, deadline)
+			VALUES (?, ?, 'sync', '{}', 'running', 1, 'me', 'me/1', 'user', NOW(6) + INTERVAL 1 MINUTE)`, fmt.Sprintf("%026d", i), fmt.Sprint("session ", i))
+	}
+	queued := create(t, s, command("waits", cloudstore.CommandSync, "me", "{}"))
+	commands, err := s.PendingCommands(t.Context(), "me", atWork)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(commands, func(c cloudstore.Command) bool { return c.ID == queued.ID }) {
+		t.Errorf("%d commands, and not the one that waits", len(commands))
 	}
 }
 
