@@ -119,7 +119,7 @@ func TestSignalComesWhenTheCommitIsVisible(t *testing.T) {
 		}
 		failed <- nil
 	}()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for count := 0; count < writes; {
 		select {
 		case <-wake:

