@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"cloudsession/infra/local/flock"
@@ -89,14 +90,15 @@ func BuildPrograms(ctx context.Context) error {
 
 // RaceVariable in the environment makes Build build, and a Stack start, a connector
 // with the race detector, which needs a C compiler: `make test` sets it where there
-// is one for some of the tests with real processes.
+// is one for some of the tests with real processes. It holds the flags of go build
+// for that, "-race" at least.
 const RaceVariable = "CLOUDSESSION_RACE"
 
 func buildConnector(ctx context.Context, root string, flags []string) error {
 	cgo := "CGO_ENABLED=0"
-	if os.Getenv(RaceVariable) != "" {
+	if race := strings.Fields(os.Getenv(RaceVariable)); len(race) > 0 {
 		cgo = "CGO_ENABLED=1"
-		flags = []string{"build", "-trimpath", "-race"}
+		flags = slices.Concat([]string{"build", "-trimpath"}, race)
 	}
 	return goTool(ctx, root, cgo, append(flags, "-o", connectorFile(), "./connector"))
 }
