@@ -28,6 +28,8 @@ type worker struct {
 	basePushed bool // this term has a base that is durable
 	size       LogSize
 
+	compactAfter time.Time // until then no base is made for its own sake: the last try failed
+
 	urgent   bool // look for changes without waiting for more
 	holdSlot bool // one of the lane's slots is held
 	wantSlot bool // none was free: wait to be poked

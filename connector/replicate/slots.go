@@ -58,3 +58,25 @@ func (l *slots) leave(s *Session) {
 	delete(l.waiting, s)
 	l.mu.Unlock()
 }
+
+// takeSlot takes a slot; if none is free, the session is poked when one is.
+func (s *Session) takeSlot() bool {
+	if !s.holdSlot {
+		s.holdSlot = s.lane.slots.acquire(s)
+		s.wantSlot = !s.holdSlot
+	}
+	return s.holdSlot
+}
+
+// trySlot takes a slot if one is free.
+func (s *Session) trySlot() bool {
+	s.holdSlot = s.holdSlot || s.lane.slots.try()
+	return s.holdSlot
+}
+
+func (s *Session) releaseSlot() {
+	if s.holdSlot {
+		s.holdSlot = false
+		s.lane.slots.release()
+	}
+}
