@@ -5,17 +5,33 @@ import (
 	"fmt"
 )
 
-// Prune removes records older than Retention and returns how many. The newest message stays whatever its age, so that
+// recordOverhead is about what a message weighs besides its text and payload.
+const recordOverhead = 256
+
+// pruneBySize removes the oldest of the messages that need no delivery any more, so that the others weigh no more
+// than its last parameter.
+const pruneBySize = `DELETE FROM inbox_messages WHERE seq < (SELECT MAX(seq) FROM inbox_messages) AND seq IN (
+	SELECT seq FROM (
+		SELECT seq, sum(? + octet_length(text) + coalesce(length(payload), 0)) OVER (ORDER BY seq DESC) AS kept
+		FROM inbox_messages m WHERE NOT coalesce(` + undelivered + `, false)
+	) WHERE kept > ?)`
+
+// Prune removes records older than Retention, and messages that were delivered beyond 64 MiB of them, and returns
+// how many. The newest message stays whatever its age, so that
 // Seq goes on growing in a file that is restored from its rows.
 func (in *Inbox) Prune(ctx context.Context) (int64, error) {
 	before := in.now().Add(-Retention).UnixMilli()
 	var total int64
-	for _, stmt := range []string{
-		`DELETE FROM inbox_messages WHERE received_at < ? AND seq < (SELECT MAX(seq) FROM inbox_messages)`,
-		`DELETE FROM inbox_sends WHERE created_at < ?`,
-		`DELETE FROM inbox_history WHERE received_at < ?`,
+	for _, stmt := range []struct {
+		query string
+		args  []any
+	}{
+		{`DELETE FROM inbox_messages WHERE received_at < ? AND seq < (SELECT MAX(seq) FROM inbox_messages)`, []any{before}},
+		{`DELETE FROM inbox_sends WHERE created_at < ?`, []any{before}},
+		{`DELETE FROM inbox_history WHERE received_at < ?`, []any{before}},
+		{pruneBySize, []any{recordOverhead, 0, deliverAfter, in.keep}},
 	} {
-		res, err := in.db.ExecContext(ctx, stmt, before)
+		res, err := in.db.ExecContext(ctx, stmt.query, stmt.args...)
 		if err != nil {
 			return total, fmt.Errorf("prune inbox: %w", err)
 		}
