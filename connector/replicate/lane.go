@@ -258,9 +258,11 @@ func (l *lane) failed(u *unit, err error) {
 	l.retryLater(u, err)
 }
 
+// retryLater has u sent again after a pause that grows, for something that may be its own fault.
 func (l *lane) retryLater(u *unit, err error) {
 	var wait time.Duration
 	u.pause, wait = backoff(u.pause, l.opt.RetryMin, l.opt.RetryMax)
+	u.refused.Store(u.pause >= l.opt.RetryMax)
 	l.again(u, wait, err)
 }
 

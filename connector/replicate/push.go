@@ -202,10 +202,14 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, p push) err
 }
 
 func (s *Session) newUnit(segs []cloudstore.Segment, creds *cloudstore.Credentials) *unit {
-	return &unit{
-		sessionID: s.term.SessionID, epoch: s.term.Epoch, segs: segs, creds: creds,
-		done: make(chan struct{}), onRetry: s.noteError,
+	u := &unit{sessionID: s.term.SessionID, epoch: s.term.Epoch, segs: segs, creds: creds, done: make(chan struct{})}
+	u.onRetry = func(err error) {
+		s.noteError(err)
+		if u.refused.Load() {
+			s.poke() // for parkSlot
+		}
 	}
+	return u
 }
 
 // pushDone takes the outcome of the push under way, and acknowledges it in the file.

@@ -32,6 +32,7 @@ type worker struct {
 
 	urgent   bool // look for changes without waiting for more
 	holdSlot bool // one of the lane's slots is held
+	parked   bool // it is lent to others meanwhile
 	wantSlot bool // none was free: wait to be poked
 
 	waiting []*request // not covered by a read yet
@@ -119,6 +120,7 @@ func (s *Session) step(ctx context.Context) error {
 			return err
 		}
 	}
+	s.parkSlot()
 	s.notePending()
 	return nil
 }
