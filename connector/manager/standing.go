@@ -15,7 +15,7 @@ type stand int
 const (
 	standOurs    stand = iota
 	standDeleted       // ours, but a DELETE has removed the copy (O10)
-	standRetaken       // this connector has a later term: a take of this process whose answer was lost
+	standRetaken       // this connector has a later term: a take of this process whose answer was lost, or a restored database
 	standLost
 )
 
