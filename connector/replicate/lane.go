@@ -207,7 +207,8 @@ func (l *lane) settle(u *unit, outcomes []cloudstore.Outcome) {
 			l.saved(u.sessionID, u.epoch)
 		}
 	case before-len(u.segs) < len(outcomes): // a row was absent
-		u.suspect = true
+		// Once may be a connection that broke, and with it the whole group's rows.
+		u.suspect = u.suspect || u.pause > 0
 		l.retryLater(u, errors.New("row is absent after it was sent"))
 	default:
 		l.submit(u) // the next parts, after what others have queued meanwhile
