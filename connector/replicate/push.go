@@ -194,7 +194,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, p push) err
 	p.unit = s.newUnit(segs, creds)
 	s.push, s.urgent = &p, false
 	if creds != nil {
-		s.credsDirty = false
+		s.credsDirty = s.creds != nil // older ones are on their way and may arrive last
 	}
 	s.cover()
 	s.lane.submit(p.unit)
