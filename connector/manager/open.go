@@ -398,7 +398,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	}
 	based := o.safe || term.Start == replicate.StartNew && !o.fresh.Load()
 	if based && term.Backup != cloudstore.BackupOff {
-		return pushBase(ctx, o.rep)
+		return m.pushBase(ctx, o.rep)
 	}
 	return nil
 }

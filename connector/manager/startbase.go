@@ -17,8 +17,8 @@ type flusher interface {
 }
 
 // pushBase returns once the base that a term begins with is durable.
-func pushBase(ctx context.Context, rep flusher) error {
-	ctx, cancel := context.WithTimeout(ctx, baseTime)
+func (m *Manager) pushBase(ctx context.Context, rep flusher) error {
+	ctx, cancel := context.WithTimeout(ctx, m.baseTime)
 	defer cancel()
 	if err := rep.Flush(ctx); err != nil {
 		return fmt.Errorf("push the base of the start: %w", err)
