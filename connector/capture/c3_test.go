@@ -78,6 +78,24 @@ func TestDeltaUpTo(t *testing.T) {
 	}
 }
 
+// A base that would be too long is not read to its end.
+func TestBaseUpTo(t *testing.T) {
+	s := newSession(t, 1)
+	ctx := t.Context()
+	for i := range 20 {
+		must(t, s.ops.Device.Sessions.PutSession(ctx, fmt.Sprintf("6281:%d", i), make([]byte, 100_000)))
+	}
+	if c, err := s.BaseUpTo(ctx, 1_000_000); !errors.Is(err, ErrLong) || len(c.Push.Records) != 0 {
+		t.Errorf("%d records, %v", len(c.Push.Records), err)
+	}
+	c, err := s.BaseUpTo(ctx, 4_000_000)
+	if err != nil || len(rowsOf(c.Push, "whatsmeow_sessions")) != 20 {
+		t.Fatalf("%d records, %v", len(c.Push.Records), err)
+	}
+	s.deliver(t, c)
+	s.compare(t)
+}
+
 // Writers and pushes interleave freely; the replica ends up equal.
 func TestPushesBesideWriters(t *testing.T) {
 	n := seed(t)

@@ -27,8 +27,8 @@ var (
 	// ErrNeedBase is returned by Delta while only a base may be pushed: at the
 	// start of a safe term, and after the captured schema has changed.
 	ErrNeedBase = errors.New("session file needs a base before a delta")
-	// ErrLong is returned by DeltaUpTo for changes that weigh more.
-	ErrLong = errors.New("changes are more than was asked for")
+	// ErrLong is returned by DeltaUpTo and BaseUpTo for rows that weigh more.
+	ErrLong = errors.New("rows are more than was asked for")
 	// ErrSchema means that a push does not fit the tables of the file it is
 	// applied to, or that a captured table can't be captured. The text names the
 	// table and the schema versions.

@@ -39,7 +39,13 @@ func (f *File) DeltaUpTo(ctx context.Context, bytes int) (Changes, bool, error) 
 
 // Base reads all rows, with the statements that make their tables.
 func (f *File) Base(ctx context.Context) (Changes, error) {
-	c, _, err := f.changes(ctx, true, math.MaxInt)
+	return f.BaseUpTo(ctx, math.MaxInt)
+}
+
+// BaseUpTo is Base for rows that weigh about so many bytes at most. It returns
+// ErrLong if they weigh more, and has read no more of them than that.
+func (f *File) BaseUpTo(ctx context.Context, bytes int) (Changes, error) {
+	c, _, err := f.changes(ctx, true, bytes)
 	if err != nil {
 		return Changes{}, fmt.Errorf("read base: %w", corrupt(err))
 	}

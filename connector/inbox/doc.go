@@ -6,6 +6,6 @@
 //
 // The tables live in the session's own SQLite file, so that they are captured and replicated with everything else:
 // a message shown once isn't new again after the session was restored on another machine, and a send whose outcome
-// nobody knows is repeated there under the same id. Records are kept for 14 days (Retention); the promise that a
-// message is shown exactly once holds for as long.
+// nobody knows is repeated there under the same id. Records are kept for 14 days (Retention), of messages
+// that were delivered the newest 64 MiB; the promise that a message is shown exactly once holds for as long.
 package inbox

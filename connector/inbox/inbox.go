@@ -9,8 +9,13 @@ import (
 	"time"
 )
 
-// Retention is how long records are kept, and with them the promise that a message is shown only once.
+// Retention is how long records are kept, and with them the promise that a message is shown only once. Of messages
+// that were delivered the oldest go before that once they weigh more than 64 MiB.
 const Retention = 14 * 24 * time.Hour
+
+// keepBytes is how much of what was delivered, or needs no delivery, is kept at most. All of the inbox is part of
+// the session's base, which has to fit into one push.
+const keepBytes = 64 << 20
 
 // pruneEvery is how often an Add prunes old records.
 const pruneEvery = time.Hour
@@ -53,8 +58,9 @@ type Message struct {
 
 // Inbox gives access to the inbox tables of one session file. Its methods may be called at the same time.
 type Inbox struct {
-	db  *sql.DB
-	now func() time.Time
+	db   *sql.DB
+	now  func() time.Time
+	keep int64 // keepBytes, less in tests
 
 	mu        sync.Mutex
 	watchers  map[chan struct{}]struct{}
@@ -74,7 +80,7 @@ func New(db *sql.DB, o Options) *Inbox {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Inbox{db: db, now: o.Now, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]struct{})}
+	return &Inbox{db: db, now: o.Now, keep: keepBytes, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]struct{})}
 }
 
 const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload,

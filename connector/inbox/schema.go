@@ -68,7 +68,8 @@ var columns = []struct{ table, name, definition string }{
 	{"inbox_messages", "origin", "TEXT NOT NULL DEFAULT ''"},
 }
 
-// Migrate creates what is missing of the inbox's tables in a session file. A change makes the next push a base (C1).
+// Migrate creates what is missing of the inbox's tables in a session file, and has a restored one number its messages
+// on from where the last one was. A change makes the next push a base (C1).
 // It has to run before capture installs its triggers.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	tx, err := db.BeginTx(ctx, nil)
@@ -85,6 +86,9 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 		if err := addColumn(ctx, tx, c.table, c.name, c.definition); err != nil {
 			return fmt.Errorf("create inbox tables: %w", err)
 		}
+	}
+	if err := stayAhead(ctx, tx); err != nil {
+		return fmt.Errorf("skip inbox numbers: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("create inbox tables: %w", err)

@@ -151,6 +151,9 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	what, why := m.standing(owner, o)
 	if what == standDeleted || what == standRetaken {
 		s.log.InfoContext(ctx, "session closed; it is not in the cloud")
+		if err := m.finishDelete(ctx, owner); err != nil {
+			s.log.WarnContext(ctx, "parts of a late push may be left in the cloud", "error", err)
+		}
 		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
 	}
 	if what == standOurs {

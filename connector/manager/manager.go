@@ -84,12 +84,14 @@ type Manager struct {
 	sweeps   sweeps
 	turns    chan struct{} // one for each session that a sweep is opening
 	works    works
+
+	baseTime time.Duration // less in tests
 }
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
 	opt.Observer = cmp.Or[Observer](opt.Observer, nobody{})
-	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce)}
+	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce), baseTime: baseTime}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
 	return m

@@ -398,9 +398,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 	}
 	based := o.safe || term.Start == replicate.StartNew && !o.fresh.Load()
 	if based && term.Backup != cloudstore.BackupOff {
-		if err := o.rep.Flush(ctx); err != nil {
-			return fmt.Errorf("push the base of the start: %w", err)
-		}
+		return m.pushBase(ctx, o.rep)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ type stand int
 const (
 	standOurs    stand = iota
 	standDeleted       // ours, but a DELETE has removed the copy (O10)
-	standRetaken       // this connector has a later term: a take of this process whose answer was lost
+	standRetaken       // this connector has a later term: a take of this process whose answer was lost, or a restored database
 	standLost
 )
 
@@ -105,18 +105,29 @@ func (m *Manager) confirmLoss(s *session, o *opened) {
 // fenced finds out why the log refused a push: the copy was deleted (O10: the
 // session goes on locally) or the session is somebody else's.
 func (m *Manager) fenced(s *session, o *opened) {
+	var owner cloudstore.Owner
+	known := m.insist("read owner of session", func(ctx context.Context) (err error) {
+		owner, err = m.opt.Store.Owner(ctx, s.id)
+		return err
+	})
+	if known {
+		m.afterFence(s, o, owner)
+	}
+}
+
+// insist does something until it succeeds, and reports false if the manager's life ends before.
+func (m *Manager) insist(what string, do func(context.Context) error) bool {
 	for attempt := 0; ; attempt++ {
 		ctx, cancel := context.WithTimeout(m.life, stateTime)
-		owner, err := m.opt.Store.Owner(ctx, s.id)
+		err := do(ctx)
 		cancel()
 		if err == nil {
-			m.afterFence(s, o, owner)
-			return
+			return true
 		}
-		m.logUnlessEnding(m.life, "read owner of session", err)
+		m.logUnlessEnding(m.life, what, err)
 		select {
 		case <-m.life.Done():
-			return
+			return false
 		case <-time.After(min(firstPause<<min(attempt, 5), longPause)):
 		}
 	}
@@ -127,11 +138,25 @@ func (m *Manager) afterFence(s *session, o *opened, owner cloudstore.Owner) {
 	case standDeleted, standRetaken: // a new copy is being made, or was about to be
 		o.local.Store(true)
 		s.log.Info("cloud copy was deleted: the session goes on locally, a sync makes a new copy")
+		m.insist("finish delete of session", func(ctx context.Context) error { return m.finishDelete(ctx, owner) })
 	case standLost:
 		m.loseIf(s, o, why)
 	default:
 		m.loseIf(s, o, foreignRows)
 	}
+}
+
+// finishDelete removes what the last push of a session may have left in the cloud after its copy was
+// deleted: parts of it can arrive behind the mark. A later term's log replaces it by itself.
+func (m *Manager) finishDelete(ctx context.Context, owner cloudstore.Owner) error {
+	if owner.Backup != cloudstore.BackupOff {
+		return nil
+	}
+	err := m.opt.Store.FinishDelete(ctx, owner.SessionID, owner.Epoch)
+	if errors.Is(err, cloudstore.ErrFenced) {
+		return nil
+	}
+	return err
 }
 
 // loseIf closes a session that is not this connector's any more, if it still is

@@ -161,6 +161,46 @@ func TestSilentDatabaseIsBack(t *testing.T) {
 	})
 }
 
+// cutOnce is a store whose first statement never arrives: nothing of it is found when the tags are read back.
+type cutOnce struct {
+	*slowStore
+	statements int
+}
+
+func (c *cutOnce) AppendSegments(ctx context.Context, segs []cloudstore.Segment) ([]cloudstore.Outcome, error) {
+	c.mu.Lock()
+	c.statements++
+	first := c.statements == 1
+	c.mu.Unlock()
+	if first {
+		return make([]cloudstore.Outcome, len(segs)), nil // all Absent
+	}
+	return c.slowStore.AppendSegments(ctx, segs)
+}
+
+// A connection that breaks under a group says nothing of any session in it: they share statements again.
+func TestAbsentGroupStaysTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &cutOnce{slowStore: &slowStore{memory: newMemory(), latency: 10 * time.Millisecond}}
+		l := runLane(t, s)
+		l.mu.Lock()
+		l.pausedUntil = time.Now().Add(time.Second) // until all are there
+		l.mu.Unlock()
+		var units []*unit
+		for i := range 250 {
+			units = append(units, l.send(fmt.Sprint("s", i), 1, 1, 100))
+		}
+		for _, u := range units {
+			u.within(t, time.Minute)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.statements > 10 {
+			t.Errorf("%d statements for one group", s.statements)
+		}
+	})
+}
+
 // watched counts statements with rows of other sessions: those that hold rows of
 // one session too, and those that are written while one of that session is.
 type watched struct {

@@ -1,7 +1,12 @@
 package replicate
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,5 +188,87 @@ func TestOwnFileTermsKnowTheLog(t *testing.T) {
 	l.flush()
 	if n := g.bases(l.id, l.taken.Epoch); n != 1 {
 		t.Errorf("%d bases, though the deltas weigh less than the first", n)
+	}
+}
+
+// A base that can't be made is left for later: the deltas go on without it, and the log says so once.
+func TestCompactionThatFailsStopsNoDeltas(t *testing.T) {
+	for _, why := range []string{"credentials", "too large"} {
+		t.Run(why, func(t *testing.T) {
+			var broken atomic.Bool
+			var log recorder
+			g := newRig(t, newMemory(), func(o *Options) {
+				o.Lanes, o.CompactBytes, o.Log = 1, 16<<10, log.logger()
+				o.Credentials = func(ctx context.Context, db *sql.DB) ([]byte, error) {
+					if broken.Load() {
+						return nil, errors.New("no credentials today")
+					}
+					return testCredentials(ctx, db)
+				}
+				if why == "too large" {
+					o.MaxBase = 300 << 10
+				}
+			})
+			l := g.pair("personal", 1)
+			l.flush()
+			g.must(l.handOff())
+			taken, path, found := g.restored(l.id, "")
+			l = g.resume(taken, path, found, 1) // its term has no base yet
+			l.flush()
+			broken.Store(why == "credentials")
+			for i := range 12 {
+				l.bulk(60<<10, i)
+				g.must(l.repl.WaitDurable(g.limit()))
+			}
+			if n := g.bases(l.id, taken.Epoch); n > 2 { // one more while it was small enough
+				t.Errorf("%d bases", n)
+			}
+			want := g.dump(l.file)
+			var lines []string
+			for _, line := range log.lines() {
+				if strings.HasPrefix(line, "ERROR") {
+					lines = append(lines, line)
+				}
+			}
+			if len(lines) != 1 {
+				t.Errorf("logged: %q", lines)
+			}
+			_, path, _ = g.restored(l.id, "")
+			g.equal("without a compaction", want, g.dumpAt(path))
+		})
+	}
+}
+
+// What kept a base from being made may pass: after a pause it is tried again.
+func TestCompactionIsTriedAgain(t *testing.T) {
+	var broken atomic.Bool
+	g := newRig(t, newMemory(), func(o *Options) {
+		o.Lanes, o.CompactBytes, o.CompactPause = 1, 16<<10, 100*time.Millisecond
+		o.Credentials = func(ctx context.Context, db *sql.DB) ([]byte, error) {
+			if broken.Load() {
+				return nil, errors.New("no credentials today")
+			}
+			return testCredentials(ctx, db)
+		}
+	})
+	l := g.pair("personal", 1)
+	l.flush()
+	g.must(l.handOff())
+	taken, path, found := g.restored(l.id, "")
+	l = g.resume(taken, path, found, 1)
+	l.flush()
+	broken.Store(true)
+	for i := range 12 {
+		l.bulk(60<<10, i)
+		g.must(l.repl.WaitDurable(g.limit()))
+	}
+	if n := g.bases(l.id, taken.Epoch); n != 1 {
+		t.Errorf("%d bases while none can be made", n)
+	}
+	broken.Store(false)
+	limit := g.limit()
+	for i := 0; g.bases(l.id, taken.Epoch) < 2; i++ {
+		l.bulk(100, i%2)
+		g.must(l.repl.WaitDurable(limit))
 	}
 }

@@ -207,7 +207,8 @@ func (l *lane) settle(u *unit, outcomes []cloudstore.Outcome) {
 			l.saved(u.sessionID, u.epoch)
 		}
 	case before-len(u.segs) < len(outcomes): // a row was absent
-		u.suspect = true
+		// Once may be a connection that broke, and with it the whole group's rows.
+		u.suspect = u.suspect || u.pause > 0
 		l.retryLater(u, errors.New("row is absent after it was sent"))
 	default:
 		l.submit(u) // the next parts, after what others have queued meanwhile
@@ -258,9 +259,11 @@ func (l *lane) failed(u *unit, err error) {
 	l.retryLater(u, err)
 }
 
+// retryLater has u sent again after a pause that grows, for something that may be its own fault.
 func (l *lane) retryLater(u *unit, err error) {
 	var wait time.Duration
 	u.pause, wait = backoff(u.pause, l.opt.RetryMin, l.opt.RetryMax)
+	u.refused.Store(u.pause >= l.opt.RetryMax)
 	l.again(u, wait, err)
 }
 

@@ -47,9 +47,7 @@ func (s *Session) startPush(ctx context.Context) error {
 		s.urgent = true
 		return s.startPush(ctx)
 	case err != nil:
-		s.putDirty(since)
-		s.releaseSlot()
-		return s.local("read changes", err)
+		return s.notPushed(ctx, why, since, "read changes", err)
 	case !changes.HasDevice && (found || base): // P6
 		s.releaseSlot()
 		s.nothingToPush(ErrNoDevice)
@@ -61,12 +59,22 @@ func (s *Session) startPush(ctx context.Context) error {
 		return nil
 	}
 	if err := s.send(ctx, changes, push{since: since, compaction: why == baseCompacts}); err != nil {
-		s.putDirty(since)
-		s.releaseSlot()
-		return s.local("push changes", err)
+		return s.notPushed(ctx, why, since, "push changes", err)
 	}
 	s.localOK()
 	return nil
+}
+
+// notPushed undoes a push that came to nothing before it was sent. A compaction leaves its turn to a delta.
+func (s *Session) notPushed(ctx context.Context, why baseReason, since time.Time, what string, err error) error {
+	s.putDirty(since)
+	s.releaseSlot()
+	if why != baseCompacts || ctx.Err() != nil {
+		return s.local(what, err)
+	}
+	s.putOffCompaction(err)
+	s.urgent = true // the read was due
+	return s.startPush(ctx)
 }
 
 // takeDirty notes that a read is about to cover all changes so far, and returns the time of the first.
@@ -101,7 +109,7 @@ func (s *Session) read(ctx context.Context, base bool) (capture.Changes, bool, e
 	s.long = false
 	switch {
 	case base:
-		c, err := s.file.Base(ctx)
+		c, err := s.readBase(ctx)
 		return c, true, err
 	case s.holdSlot:
 		return s.file.Delta(ctx)
@@ -186,7 +194,7 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, p push) err
 	p.unit = s.newUnit(segs, creds)
 	s.push, s.urgent = &p, false
 	if creds != nil {
-		s.credsDirty = false
+		s.credsDirty = s.creds != nil // older ones are on their way and may arrive last
 	}
 	s.cover()
 	s.lane.submit(p.unit)
@@ -194,10 +202,14 @@ func (s *Session) send(ctx context.Context, changes capture.Changes, p push) err
 }
 
 func (s *Session) newUnit(segs []cloudstore.Segment, creds *cloudstore.Credentials) *unit {
-	return &unit{
-		sessionID: s.term.SessionID, epoch: s.term.Epoch, segs: segs, creds: creds,
-		done: make(chan struct{}), onRetry: s.noteError,
+	u := &unit{sessionID: s.term.SessionID, epoch: s.term.Epoch, segs: segs, creds: creds, done: make(chan struct{})}
+	u.onRetry = func(err error) {
+		s.noteError(err)
+		if u.refused.Load() {
+			s.poke() // for parkSlot
+		}
 	}
+	return u
 }
 
 // pushDone takes the outcome of the push under way, and acknowledges it in the file.
@@ -300,76 +312,5 @@ func (s *Session) notePending() {
 		if s.dirtySince.IsZero() {
 			s.status.LastError = nil
 		}
-	}
-}
-
-// maxEpochs is how many epochs a reader may have to walk before a base is worth while.
-const maxEpochs = 50
-
-// baseReason is why a push is a base, if it is one.
-type baseReason int
-
-const (
-	noBase       baseReason = iota
-	baseNeeded              // the term or a changed schema begins with one
-	baseAsked               // Rebase
-	baseCompacts            // it weighs less than the deltas
-)
-
-// baseDue decides between a base and a delta (L2). A due compaction waits while somebody waits for a
-// push, unless it is long overdue: a base takes longer.
-func (s *Session) baseDue() baseReason {
-	if s.needBase {
-		return baseNeeded
-	}
-	hurry := false
-	for _, q := range s.waiting {
-		if q.kind == wantBase {
-			return baseAsked
-		}
-		hurry = hurry || q.kind == wantDurable
-	}
-	weight := s.size.DeltaBytes
-	if hurry {
-		weight /= 2
-	}
-	if weight >= s.r.opt.CompactBytes && weight > s.size.BaseBytes || s.size.Epochs > maxEpochs {
-		return baseCompacts
-	}
-	return noBase
-}
-
-// choose decides between a base and a delta, and takes the slot that it needs. It reports false if the
-// session has to wait for one.
-func (s *Session) choose() (why baseReason, ok bool) {
-	why = s.baseDue()
-	if why == baseCompacts && !s.trySlot() {
-		why = noBase // it can wait, the changes can't
-	}
-	if why == noBase && !s.long {
-		return why, true
-	}
-	return why, s.takeSlot()
-}
-
-// takeSlot takes a slot; if none is free, the session is poked when one is.
-func (s *Session) takeSlot() bool {
-	if !s.holdSlot {
-		s.holdSlot = s.lane.slots.acquire(s)
-		s.wantSlot = !s.holdSlot
-	}
-	return s.holdSlot
-}
-
-// trySlot takes a slot if one is free.
-func (s *Session) trySlot() bool {
-	s.holdSlot = s.holdSlot || s.lane.slots.try()
-	return s.holdSlot
-}
-
-func (s *Session) releaseSlot() {
-	if s.holdSlot {
-		s.holdSlot = false
-		s.lane.slots.release()
 	}
 }

@@ -60,6 +60,11 @@ type Options struct {
 	CopyEvery time.Duration
 	// CompactBytes is the least weight of deltas that is worth a new base. Default 1 MiB.
 	CompactBytes int64
+	// CompactPause is how long a session whose base could not be made goes on with deltas. Default 1 h.
+	CompactPause time.Duration
+	// MaxBase is about how many bytes of rows are read for a base; a session of more has none. Default
+	// 512 MiB: rows in memory weigh up to twice as much as the push that is made of them.
+	MaxBase int
 	// KeepBases and KeepFor bound the restore points kept: the smaller of the two (L2). Default 10 and 30 days.
 	KeepBases int
 	KeepFor   time.Duration
@@ -159,6 +164,8 @@ func (o Options) withDefaults() Options {
 	o.TouchEvery = cmp.Or(o.TouchEvery, time.Second)
 	o.CopyEvery = cmp.Or(o.CopyEvery, 5*time.Second)
 	o.CompactBytes = cmp.Or(o.CompactBytes, 1<<20)
+	o.CompactPause = cmp.Or(o.CompactPause, time.Hour)
+	o.MaxBase = cmp.Or(o.MaxBase, 2*sessionlog.MaxPush)
 	o.KeepBases = cmp.Or(o.KeepBases, 10)
 	o.Observer = cmp.Or[Observer](o.Observer, nobody{})
 	o.KeepFor = cmp.Or(o.KeepFor, 30*24*time.Hour)

@@ -28,8 +28,11 @@ type worker struct {
 	basePushed bool // this term has a base that is durable
 	size       LogSize
 
+	compactAfter time.Time // until then no base is made for its own sake: the last try failed
+
 	urgent   bool // look for changes without waiting for more
 	holdSlot bool // one of the lane's slots is held
+	parked   bool // it is lent to others meanwhile
 	wantSlot bool // none was free: wait to be poked
 
 	waiting []*request // not covered by a read yet
@@ -117,6 +120,7 @@ func (s *Session) step(ctx context.Context) error {
 			return err
 		}
 	}
+	s.parkSlot()
 	s.notePending()
 	return nil
 }

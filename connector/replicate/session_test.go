@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -434,5 +435,43 @@ func TestLogLines(t *testing.T) {
 	g.must(l.repl.WaitDurable(g.limit()))
 	if d := cmp.Diff(append(want, "DEBUG ✓ Session personal saved to cloud"), log.lines()); d != "" {
 		t.Errorf("delta: (-want +got)\n%s", d)
+	}
+}
+
+// Credentials that are queued when a base takes newer ones along may be written after it: they are written
+// once more then.
+func TestOlderCredentialsDontStay(t *testing.T) {
+	g := newRig(t, newMemory())
+	l := g.pair("personal", 1)
+	l.flush()
+	g.must(l.handOff())
+	taken, path, found := g.restored(l.id, "")
+	l = g.resume(taken, path, found, 1)
+	l.flush()
+	var based atomic.Bool
+	g.store.set(func(_ context.Context, op string, _ []string) fault {
+		switch {
+		case op == "firstbase":
+			based.Store(true)
+		case op == "credentials" && !based.Load():
+			return lost
+		}
+		return fine
+	})
+	rename := func(name string) {
+		t.Helper()
+		_, err := l.file.DB().ExecContext(t.Context(), "UPDATE whatsmeow_device SET push_name = ?", name)
+		g.must(err)
+	}
+	rename("older")
+	g.must(l.repl.WaitDurable(g.limit()))
+	rename("newest")
+	g.must(l.repl.Rebase(g.limit(), false))
+	row, err := g.store.Credentials(t.Context(), l.id)
+	g.must(err)
+	opened, err := g.keys.Open(envelope.CredentialsPosition(l.id), row.Data)
+	g.must(err)
+	if !strings.Contains(string(opened.Plaintext), "newest") {
+		t.Errorf("the credentials are %s", opened.Plaintext)
 	}
 }

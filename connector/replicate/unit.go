@@ -20,6 +20,7 @@ type unit struct {
 	err  error         // nil: durable. ErrFenced: somebody else's row stands there
 
 	withdrawn atomic.Bool // the session doesn't care any more
+	refused   atomic.Bool // tried so often for its own sake that it may never get through
 	onRetry   func(error) // told why the unit has to be sent again
 
 	suspect   bool // it may be what a statement failed for: it is sent by itself

@@ -288,6 +288,38 @@ func TestInboxNumbersSkipAhead(t *testing.T) {
 	}
 }
 
+// The numbers that a safe start left out stay left out when the session goes on elsewhere, exactly, before any
+// message has come: only rows are restored there, not the counter.
+func TestInboxNumbersStayAhead(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	w.sendText(w.other, w.own.PN(), "first")
+	first := c.awaitMessage("first")
+	c.close()
+	safe := w.open(c.path)
+	if err := safe.PrepareSafe(testContext(t), PrepareSafe{}); err != nil {
+		t.Fatal(err)
+	}
+	base, err := safe.file.Base(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	safe.close()
+	exact := w.open(fileOf(t, base.Push))
+	second := first
+	second.ID = "SECOND"
+	if isNew, err := exact.Inbox().Add(testContext(t), second); err != nil || !isNew {
+		t.Fatal(isNew, err)
+	}
+	list, err := exact.Inbox().Last(testContext(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list[0].Seq <= first.Seq+inboxGap {
+		t.Errorf("numbers %d, %d", first.Seq, list[0].Seq)
+	}
+}
+
 func TestNextPreKeyID(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("CLOUDSESSION_SEED"); text != "" {

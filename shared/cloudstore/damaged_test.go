@@ -27,6 +27,8 @@ func TestTakeTellsDamage(t *testing.T) {
 		{"last parts of a push", []row{{1, base, 1, 1}, {3, delta, 2, 3}, {4, delta, 3, 3}}, false},
 		{"outer parts of a push", []row{{1, base, 1, 1}, {2, delta, 1, 3}, {4, delta, 3, 3}}, false},
 		{"last parts of the first push", []row{{2, base, 2, 3}, {3, base, 3, 3}}, false},
+		{"head of a base", []row{{8, base, 2, 3}, {9, base, 3, 3}}, true},
+		{"head of a base before the seal", []row{{8, base, 2, 3}, {9, base, 3, 3}, {10, seal, 1, 1}}, true},
 		{"tail before the seal", []row{{1, base, 1, 1}, {3, seal, 1, 1}}, true},
 		{"middle", []row{{1, base, 1, 1}, {2, delta, 1, 1}, {4, delta, 1, 1}, {5, delta, 1, 1}}, true},
 		{"middle of a push that another follows", []row{{1, base, 1, 1}, {2, delta, 1, 3}, {4, delta, 3, 3}, {5, delta, 1, 1}}, true},
@@ -47,8 +49,12 @@ func TestTakeTellsDamage(t *testing.T) {
 				segs = append(segs, seg)
 			}
 			appendAll(t, s, segs...)
-			if p := mustTake(t, s, test.name, "a").Parent; p.Damaged != test.damaged {
+			p := mustTake(t, s, test.name, "a").Parent
+			if p.Damaged != test.damaged {
 				t.Errorf("damaged is %v, want %v (last %d)", p.Damaged, test.damaged, p.LastSeq)
+			}
+			if headless := len(segs) > 0 && segs[0].Seq > 1; headless && (p.Contiguous || p.LastSeq != 0) {
+				t.Errorf("a log without head ends at %d, contiguous %v", p.LastSeq, p.Contiguous)
 			}
 		})
 	}

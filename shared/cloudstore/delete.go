@@ -45,6 +45,33 @@ func (s *Store) DeleteSession(ctx context.Context, sessionID string) error {
 	return nil
 }
 
+// FinishDelete removes what its owner's last push has left behind the mark of a
+// DELETE: the parts behind the one that the mark stands in place of went in. To
+// be called by the owner once it was fenced, when nothing of it is on its way any
+// more. ErrFenced when the epoch is over or the session's backup isn't off.
+func (s *Store) FinishDelete(ctx context.Context, sessionID string, epoch uint64) error {
+	if err := ValidateSessionID(sessionID); err != nil {
+		return err
+	}
+	err := s.withTransaction(ctx, func(tx *sql.Tx) error {
+		o, err := one(ctx, tx, scanOwner, lockOwner, sessionID)
+		if errors.Is(err, ErrNotFound) || err == nil && (o.Epoch != epoch || o.Backup != BackupOff) {
+			return ErrFenced
+		}
+		return err
+	})
+	if _, unknown := errors.AsType[*commitError](err); unknown {
+		err = nil // there was nothing to commit
+	}
+	if err == nil {
+		_, err = s.deleteLog(ctx, sessionID, epoch) // of later epochs nothing, should one begin meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("finish delete: %w", err)
+	}
+	return nil
+}
+
 // terminate ends the session's log and deletes its credentials. found is false
 // when it had none; epoch is the one up to which rows may be deleted, 0 where
 // there are none to delete.

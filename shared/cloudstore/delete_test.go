@@ -73,6 +73,48 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// Parts of a push that was on its way go in behind the delete's mark, unless they
+// are the ones it stands for. The owner, whom the mark has fenced, removes them.
+func TestFinishDelete(t *testing.T) {
+	s, config := migrated(t)
+	db := rawDB(t, config)
+	register(t, s, "a")
+	backedUp(t, s, "x", "a")
+	if err := s.FinishDelete(t.Context(), "x", 2); !errors.Is(err, cloudstore.ErrFenced) {
+		t.Errorf("of a session that was not deleted: %v", err)
+	}
+	if err := s.DeleteSession(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	late := make([]cloudstore.Segment, 4)
+	for i := range late {
+		late[i] = segment("x", 2, 4+uint64(i), cloudstore.KindDelta, "late")
+		late[i].Part, late[i].Parts = uint16(i+1), 4
+	}
+	got, err := s.AppendSegments(t.Context(), late)
+	if err != nil || got[0] != cloudstore.Fenced {
+		t.Fatalf("late push: %v, %v", got, err)
+	}
+	const withData = "SELECT COUNT(*) FROM session_segments WHERE session_id = 'x' AND LENGTH(data) > 0"
+	if n := count(t, db, withData); n != 3 {
+		t.Fatalf("%d rows of the late push went in; want 3", n)
+	}
+	if err := s.FinishDelete(t.Context(), "x", 1); !errors.Is(err, cloudstore.ErrFenced) {
+		t.Errorf("under an epoch that is over: %v", err)
+	}
+	for range 2 {
+		if err := s.FinishDelete(t.Context(), "x", 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, db, withData); n != 0 {
+		t.Errorf("%d rows with data are left", n)
+	}
+	if err := s.FinishDelete(t.Context(), "nobody", 1); !errors.Is(err, cloudstore.ErrFenced) {
+		t.Errorf("of a session nobody has: %v", err)
+	}
+}
+
 // After a delete the owner goes on without backup; a later sync starts a new
 // log that hangs on nothing.
 func TestDeleteThenSync(t *testing.T) {

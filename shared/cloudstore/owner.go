@@ -1,6 +1,7 @@
 package cloudstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -162,10 +163,8 @@ func (s *Store) Release(ctx context.Context, sessionID string, epoch uint64, res
 		if err != nil {
 			return err
 		}
-		if wanted == "" {
-			wanted = o.Wanted
-		}
-		_, err = execOn(ctx, tx, updateRelease, wanted, nullable(reserveFor), max(0, reserve.Microseconds()), sessionID, epoch)
+		// Not kept for the next attempt, should this one be started over.
+		_, err = execOn(ctx, tx, updateRelease, cmp.Or(wanted, o.Wanted), nullable(reserveFor), max(0, reserve.Microseconds()), sessionID, epoch)
 		return err
 	})
 	if err != nil {

@@ -146,12 +146,13 @@ type logEnd struct {
 }
 
 // findEnd walks the rows of an epoch from its last base, or from seq 1, on. A
-// log that has lost its head to pruning starts with a base; one that starts
-// elsewhere has lost rows, and ends before it begins.
+// log that has lost its head to pruning starts with a base's first part; one
+// that starts elsewhere has lost rows, and ends before it begins.
 //
 // Behind a gap there may be parts of the push that its writer didn't finish: it
 // sends the next one, or the seal, only when all of the last is durable (P2). So
-// where a push begins behind a gap, or a seal stands, rows were lost.
+// where a push begins behind a gap, or a seal stands, rows were lost; and where
+// there is no head, unless what is left are parts of the epoch's first push.
 func findEnd(heads []Segment) logEnd {
 	end := logEnd{contiguous: true}
 	for i, row := range heads {
@@ -159,10 +160,11 @@ func findEnd(heads []Segment) logEnd {
 		if row.Kind == KindDeleted {
 			end.deleted, end.mark = true, row.Seq
 		}
-		first := i == 0 && (row.Seq == 1 || row.Kind == KindBase)
+		first := i == 0 && (row.Seq == 1 || row.Kind == KindBase && row.Part == 1)
 		next := i > 0 && row.Seq == heads[i-1].Seq+1
 		gap := !end.terminated && (!end.contiguous || !first && !next)
-		if gap && (row.Kind == KindSeal || row.Kind.IsData() && row.Part == 1) {
+		headless := i == 0 && row.Seq-uint64(row.Part)+1 > 1
+		if gap && (row.Kind == KindSeal || row.Kind.IsData() && (row.Part == 1 || headless)) {
 			end.damaged = true
 		}
 		switch {

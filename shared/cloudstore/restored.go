@@ -11,12 +11,13 @@ import (
 const (
 	selectOwnerIDs = `SELECT session_id FROM session_owners WHERE session_id > ? ORDER BY session_id LIMIT ?`
 	selectNow      = `SELECT NOW(6)`
-	freeOwner      = `UPDATE session_owners SET connector_id = NULL, epoch = ?, reserved_for = NULL, reserved_until = NULL
+	// A session without backup stays its owner's: nobody else has a copy, or may take it.
+	freeOwner = `UPDATE session_owners SET connector_id = IF(backup = 'off', connector_id, NULL), epoch = ?, reserved_for = NULL, reserved_until = NULL
 		WHERE session_id = ? AND epoch = ?`
 )
 
-// MarkDatabaseRestored ends the current epoch of every session and frees it,
-// and returns how many there were: after a restore of the database from a
+// MarkDatabaseRestored ends the current epoch of every session and frees it, but
+// for those without backup, and returns how many there were: after a restore of the database from a
 // backup, what stands in it is older than what the sessions did since, so each
 // next start must be safe. The new epochs are numbered from the clock, beyond
 // any that was given out after the backup was made: no process, and no second

@@ -61,6 +61,15 @@ func TestMarkDatabaseRestored(t *testing.T) {
 			t.Errorf("%s: %v", session, err)
 		}
 	}
+	// Only its owner has what was deleted from the cloud, and goes on with it.
+	if o, err := s.Owner(t.Context(), "deleted"); err != nil || o.ConnectorID != "a" || o.Epoch < uint64(before.UnixMicro()) {
+		t.Errorf("a session without backup: %+v, %v", o, err)
+	}
+	r := request("deleted", "a")
+	r.MayCreate = false
+	if taken, err := s.Take(t.Context(), r); err != nil || taken.Parent.Owner.Backup != cloudstore.BackupOff {
+		t.Errorf("a session without backup, taken by its owner: %+v, %v", taken, err)
+	}
 	if o, err := s.Owner(t.Context(), "node"); !errors.Is(err, cloudstore.ErrNotFound) {
 		t.Errorf("a row nobody took: %+v, %v", o, err)
 	}
