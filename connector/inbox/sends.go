@@ -121,11 +121,6 @@ func (in *Inbox) MarkFailed(ctx context.Context, id, reason string) error {
 		string(SendFailed), reason, id, string(SendPending))
 }
 
-// Release forgets a send that was never attempted, so that its key may be used again.
-func (in *Inbox) Release(ctx context.Context, id string) error {
-	return in.settle(ctx, id, `DELETE FROM inbox_sends WHERE id = ? AND attempts = 0 AND state = ?`, id, string(SendPending))
-}
-
 // settle is update for the end of a send.
 func (in *Inbox) settle(ctx context.Context, id, stmt string, args ...any) error {
 	if err := in.update(ctx, stmt, args...); err != nil {

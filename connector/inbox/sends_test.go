@@ -60,9 +60,6 @@ func TestSends(t *testing.T) {
 	if _, err := again.Unfinished(ctx); err != nil || again.OpenSends() != 2 {
 		t.Errorf("another process knows of %d open sends (%v), want 2", again.OpenSends(), err)
 	}
-	if err := in.Release(ctx, "ID1"); err == nil {
-		t.Error("released although it was attempted")
-	}
 	if err := in.MarkSent(ctx, "ID1", start); err != nil {
 		t.Fatal(err)
 	}
@@ -88,17 +85,8 @@ func TestSends(t *testing.T) {
 	}
 }
 
-func TestReleaseFreesTheKey(t *testing.T) {
+func TestReserveNeedsAllNames(t *testing.T) {
 	in, _, _ := newInbox(t)
-	if _, _, err := in.Reserve(t.Context(), "key", "ID1", pn, "hello"); err != nil {
-		t.Fatal(err)
-	}
-	if err := in.Release(t.Context(), "ID1"); err != nil {
-		t.Fatal(err)
-	}
-	if s, created, err := in.Reserve(t.Context(), "key", "ID2", pn, "other"); err != nil || !created || s.ID != "ID2" {
-		t.Errorf("%+v, created %v, %v", s, created, err)
-	}
 	for _, args := range [][3]string{{"", "ID", pn}, {"k", "", pn}, {"k", "ID", ""}} {
 		if _, _, err := in.Reserve(t.Context(), args[0], args[1], args[2], "x"); err == nil {
 			t.Errorf("reserved %v", args)

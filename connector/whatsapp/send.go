@@ -39,9 +39,9 @@ var (
 	ErrNotSent = errors.New("message was not sent")
 )
 
-// UnfinishedError means that nobody knows yet whether the service has the message. It stays in the session file and is
-// repeated under the same id whenever the session is connected, here or after a move. Sending again with the same key
-// waits for the outcome.
+// UnfinishedError means that nobody knows yet whether the service has the message, or that it wasn't tried yet. It stays
+// in the session file and is repeated under the same id whenever the session is connected, here or after a move. Sending
+// again with the same key waits for the outcome.
 type UnfinishedError struct {
 	ID  string // the message id
 	Err error
@@ -68,8 +68,8 @@ type Sent struct {
 // the first. An empty key stands for a new message.
 //
 // The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
-// ctx ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the message was
-// not sent and won't be.
+// ctx or the session ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the
+// message was not sent and won't be.
 func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
 	jid, err := ParseRecipient(to)
 	if err != nil {
@@ -175,7 +175,7 @@ func (s *Session) deliver(send inbox.Send) *delivery {
 	d := &delivery{done: make(chan struct{})}
 	if s.ctx.Err() != nil || !s.sends.enter() {
 		s.mu.Unlock()
-		d.err = s.giveUp(send, send.Attempts > 0, ErrStopped)
+		d.err = giveUp(send, ErrStopped)
 		close(d.done)
 		return d
 	}
@@ -198,7 +198,7 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 	moved := 0
 	for tried := send.Attempts > 0; ; {
 		if err := s.Wait(s.ctx); err != nil {
-			return Sent{}, s.giveUp(send, tried, err)
+			return Sent{}, giveUp(send, err)
 		}
 		at, err := s.try(send, &tried)
 		if err == nil {
@@ -222,17 +222,9 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 // maxMoved is how often an attempt whose Signal session has moved meanwhile is repeated without a pause.
 const maxMoved = 20
 
-// giveUp ends a delivery because the session has ended. A message that was never handed to the service is forgotten.
-func (s *Session) giveUp(send inbox.Send, tried bool, why error) error {
-	if !tried {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
-		defer cancel()
-		err := s.inbox.Release(ctx, send.ID)
-		if err == nil {
-			return fmt.Errorf("send message: %w", why)
-		}
-		s.log.Warn("unsent message not released", "message_id", send.ID, "error", scrub(err.Error()))
-	}
+// giveUp ends a delivery because the session has ended. Also a message that was never handed to the service stays
+// recorded: another caller may have been told so, and the record may be with the session's next owner already.
+func giveUp(send inbox.Send, why error) error {
 	return &UnfinishedError{ID: send.ID, Err: why}
 }
 
