@@ -64,8 +64,11 @@ func TestSends(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(1)
-	if err := in.MarkFailed(ctx, "ID1", "late"); err == nil {
-		t.Error("failed after it was sent")
+	if err := in.MarkFailed(ctx, "ID1", "late"); !errors.Is(err, ErrNotPending) {
+		t.Errorf("failed after it was sent: %v", err)
+	}
+	if err := in.Attempt(ctx, "ID1"); !errors.Is(err, ErrNotPending) {
+		t.Errorf("attempted after it was sent: %v", err)
 	}
 	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
 		t.Fatal(err)
@@ -78,6 +81,12 @@ func TestSends(t *testing.T) {
 	want = Send{Key: "key", ID: "ID1", To: pn, State: SendDone, Attempts: 1, CreatedAt: start, SentAt: start}
 	if diff := cmp.Diff(want, s); diff != "" || err != nil {
 		t.Errorf("after it was sent: %v (-want +got):\n%s", err, diff)
+	}
+	if byID, ok, err := in.SendByID(ctx, "ID1"); err != nil || !ok || !cmp.Equal(want, byID) {
+		t.Errorf("by its id: %+v, %v, %v", byID, ok, err)
+	}
+	if _, ok, err := in.SendByID(ctx, "ID5"); err != nil || ok {
+		t.Errorf("by an id that stands for nothing: %v, %v", ok, err)
 	}
 	s, _, err = in.Reserve(ctx, "second", "ID6", pn, "hello")
 	if err != nil || s.State != SendFailed || s.Error != "refused" || s.Text != "" {

@@ -95,20 +95,26 @@ func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) 
 	if err != nil {
 		return Sent{}, err
 	}
-	switch send.State {
-	case inbox.SendDone:
-		return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
-	case inbox.SendFailed:
-		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
+	if send.State != inbox.SendPending {
+		return outcome(send)
 	}
 	d := s.deliver(send)
 	select {
 	case <-d.done:
-		d.sent.Repeated = !created
-		return d.sent, d.err
+		sent := d.sent // others may wait for it, too
+		sent.Repeated = sent.Repeated || !created && d.err == nil
+		return sent, d.err
 	case <-ctx.Done():
 		return Sent{}, &UnfinishedError{ID: send.ID, Err: ctx.Err()}
 	}
+}
+
+// outcome is how a send came to its end in an earlier call.
+func outcome(send inbox.Send) (Sent, error) {
+	if send.State == inbox.SendFailed {
+		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
+	}
+	return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
 }
 
 func checkText(text string) error {
@@ -204,6 +210,9 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 		if err == nil {
 			return s.acknowledged(send, at), nil
 		}
+		if errors.Is(err, inbox.ErrNotPending) {
+			return s.settled(send)
+		}
 		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
 			return Sent{}, s.refused(send, err)
 		}
@@ -226,6 +235,18 @@ const maxMoved = 20
 // recorded: another caller may have been told so, and the record may be with the session's next owner already.
 func giveUp(send inbox.Send, why error) error {
 	return &UnfinishedError{ID: send.ID, Err: why}
+}
+
+// settled ends a delivery that began with what stood in the record before another one ended: there is nothing to send.
+func (s *Session) settled(send inbox.Send) (Sent, error) {
+	row, ok, err := s.inbox.SendByID(s.ctx, send.ID)
+	switch {
+	case err != nil:
+		return Sent{}, giveUp(send, err)
+	case !ok:
+		return Sent{}, fmt.Errorf("%w: there is no record of it any more", ErrNotSent)
+	}
+	return outcome(row)
 }
 
 // acknowledged records the outcome. If that fails, the message is repeated later under its id, which does no harm.
@@ -332,8 +353,9 @@ func (s *Session) isOwn(jid types.JID) bool {
 	return jid.User == s.own.pn.User || jid.User == s.own.lid.User
 }
 
-// resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order.
-func (s *Session) resumeSends() {
+// resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order, until the
+// connection is dropped: the next one begins again, with the message under way.
+func (s *Session) resumeSends(dropped <-chan struct{}) {
 	list, err := s.inbox.Unfinished(s.ctx)
 	if err != nil {
 		s.log.Error("unfinished messages not read", "error", scrub(err.Error()))
@@ -341,7 +363,14 @@ func (s *Session) resumeSends() {
 	}
 	for _, send := range list {
 		select {
+		case <-dropped:
+			return
+		default:
+		}
+		select {
 		case <-s.deliver(send).done:
+		case <-dropped:
+			return
 		case <-s.stopped:
 			return
 		}

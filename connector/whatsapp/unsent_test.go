@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
+
+	"cloudsession/connector/inbox"
+	"cloudsession/connector/watest"
 )
 
 // waiting is a session that never gets to connect, and a send that waits for it.
@@ -66,4 +69,74 @@ func TestUntriedSendIsUnfinishedWhenTheSessionEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A delivery that begins with what stood in the record before another one ended.
+func TestDeliveryOfASendThatIsOver(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	to := w.other.PN().String()
+	for _, test := range []struct {
+		name string
+		end  func(inbox.Send) error
+		want error
+	}{
+		{"sent", func(s inbox.Send) error { _, err := c.Send(testContext(t), to, s.Text, s.Key); return err }, nil},
+		{"refused", func(s inbox.Send) error { return c.Inbox().MarkFailed(t.Context(), s.ID, "refused") }, ErrNotSent},
+		{"forgotten", func(s inbox.Send) error {
+			_, err := c.file.DB().ExecContext(t.Context(), `DELETE FROM inbox_sends WHERE id = ?`, s.ID)
+			return err
+		}, ErrNotSent},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			stale, _, err := c.Inbox().Reserve(t.Context(), test.name, newMessageID(), to, "text "+test.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := test.end(stale); err != nil {
+				t.Fatal(err)
+			}
+			d := c.deliver(stale)
+			select {
+			case <-d.done:
+			case <-testContext(t).Done():
+				t.Fatal("the delivery never ends, and what stands behind it is never sent")
+			}
+			if !errors.Is(d.err, test.want) || d.err == nil && (!d.sent.Repeated || d.sent.ID != stale.ID || d.sent.At.IsZero()) {
+				t.Errorf("%+v, %v", d.sent, d.err)
+			}
+		})
+	}
+	if n := w.service.Counters().Accepted; n != 1 {
+		t.Errorf("%d messages accepted, want one", n)
+	}
+}
+
+// The next connection goes through what is unfinished from the start, and alone: in order.
+func TestResumingEndsWithItsConnection(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	device := c.jid()
+	unheard := w.service.Faults().Drop(&device, watest.FromDevice, watest.Tag("message"))
+	if _, _, err := c.Inbox().Reserve(t.Context(), "key", newMessageID(), w.other.PN().String(), "unheard"); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	dropped := c.dropped
+	c.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		c.resumeSends(dropped)
+	}()
+	w.wait("the attempt", func() bool { return unheard.Hits() > 0 })
+	c.unready()
+	select {
+	case <-over:
+	case <-testContext(t).Done():
+		t.Error("it goes on beside the next connection's")
+	}
+	unheard.Remove()
+	w.service.Faults().Cut(&device)
+	w.waitText(w.other, "unheard")
 }
