@@ -214,7 +214,7 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 			return s.settled(send)
 		}
 		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
-			return Sent{}, s.refused(send, err)
+			return s.refused(send, err)
 		}
 		if errors.Is(err, ErrRatchet) && moved < maxMoved {
 			moved++ // nothing was sent, and nothing is wrong: the session is read anew at once
@@ -261,14 +261,20 @@ func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
 	return Sent{ID: send.ID, To: send.To, At: at.UTC()}
 }
 
-func (s *Session) refused(send inbox.Send, cause error) error {
+// refused records that the message won't be sent. While that isn't recorded it is not so: the record says to repeat it.
+func (s *Session) refused(send inbox.Send, cause error) (Sent, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
-	if err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error())); err != nil {
+	err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error()))
+	if errors.Is(err, inbox.ErrNotPending) {
+		return s.settled(send)
+	}
+	if err != nil {
 		s.log.Error("refused message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
+		return Sent{}, giveUp(send, cause)
 	}
 	s.cfg.Observer.Refused()
-	return fmt.Errorf("send message: %w", cause)
+	return Sent{}, fmt.Errorf("send message: %w", cause)
 }
 
 // permanent tells whether repeating is of no use.

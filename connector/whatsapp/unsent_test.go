@@ -140,3 +140,33 @@ func TestResumingEndsWithItsConnection(t *testing.T) {
 	w.service.Faults().Cut(&device)
 	w.waitText(w.other, "unheard")
 }
+
+// While its record says that a message is to be sent, nobody may be told that it won't be.
+func TestRefusalThatIsNotRecorded(t *testing.T) {
+	w := newWorld(t)
+	c := w.pairQR()
+	const full = `CREATE TRIGGER full BEFORE UPDATE ON inbox_sends WHEN NEW.state = 'failed' BEGIN SELECT RAISE(ABORT, 'no space'); END`
+	if _, err := c.file.DB().ExecContext(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		_, err := c.Send(testContext(t), "+62 899 9999 9999", "x", "key")
+		return err
+	}
+	var unfinished *UnfinishedError
+	if err := send(); !errors.As(err, &unfinished) {
+		t.Errorf("refused while the disk is full: %v", err)
+	}
+	if left := c.unfinished(); len(left) != 1 {
+		t.Errorf("unfinished: %v, want the one send", left)
+	}
+	if _, err := c.file.DB().ExecContext(t.Context(), `DROP TRIGGER full`); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(); !errors.Is(err, ErrNotOnWhatsApp) {
+		t.Errorf("refused once there is space: %v", err)
+	}
+	if left := c.unfinished(); len(left) != 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+}
