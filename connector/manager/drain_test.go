@@ -43,6 +43,41 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// A session that is open and has its place kept takes one place, not two: at the
+// limit another one would be given up for nothing.
+func TestKeptPlaceCountsOnce(t *testing.T) {
+	m := New(Options{DataDir: t.TempDir(), Capacity: 2, Log: slog.New(slog.DiscardHandler)})
+	s, err := m.entry("kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}
+	s.setCurrent(o)
+	leave, err := m.placeOf(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := m.enter(true)
+	if err != nil {
+		t.Fatalf("the second place of two: %v", err)
+	}
+	s.setCurrent(nil) // closed, to be opened again
+	if _, err := m.enter(true); !errors.Is(err, ErrFull) {
+		t.Errorf("the kept place was given away: %v", err)
+	}
+	s.setCurrent(&opened{taken: cloudstore.Taken{Epoch: 2}, gone: make(chan struct{})})
+	for range 2 { // twice is once
+		leave()
+	}
+	if n := m.taken(); n != 2 {
+		t.Errorf("%d places taken, want 2", n)
+	}
+	other()
+	if n := m.taken(); n != 1 {
+		t.Errorf("%d places taken, want the open session's", n)
+	}
+}
+
 // A drain sends each session where there is most room, and counts what it sent
 // since the target's row was last renewed.
 func TestDrainChooses(t *testing.T) {

@@ -22,6 +22,8 @@ type session struct {
 	// change at a time. It is taken before view, never after.
 	mu sync.Mutex
 
+	kept int // how many hold its place while it is closed and opened again; guarded by Manager.mu
+
 	view     sync.Mutex
 	open     *opened
 	state    whatsapp.State
