@@ -105,6 +105,7 @@ func newLease(t *testing.T, store ownership.Store) *ownership.Lease {
 	})
 	lease, err := ownership.Register(t.Context(), ownership.Options{
 		Store: store, Dir: dir, Connector: cloudstore.Connector{ID: "me", Capacity: 1}, Log: slog.New(slog.DiscardHandler),
+		Load: func() cloudstore.Load { return cloudstore.Load{Capacity: 1} },
 	})
 	if err != nil {
 		t.Fatal(err)

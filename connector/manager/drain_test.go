@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"cloudsession/connector/control"
 	"cloudsession/connector/ownership"
 	"cloudsession/shared/cloudstore"
 )
@@ -126,4 +128,41 @@ func TestDrainWaitsForWhatIsUnderWay(t *testing.T) {
 		t.Errorf("%+v, %v; want the command's end", c, err)
 	}
 	o.m.tasks.Wait()
+}
+
+// told is a context that tells when it is first waited for.
+type told struct {
+	context.Context
+	waited chan struct{}
+	once   sync.Once
+}
+
+// Done implements context.Context.
+func (c *told) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waited) })
+	return c.Context.Done()
+}
+
+// `drain --stop` ends a drain that waits for an earlier one, too: it would make the
+// connector a draining one again.
+func TestUndrainEndsADrainThatWaits(t *testing.T) {
+	o := newOffice(t)
+	o.m.drains <- struct{}{} // the earlier one
+	ctx := &told{Context: t.Context(), waited: make(chan struct{})}
+	over := make(chan error, 1)
+	go func() { over <- o.m.Local().Drain(ctx, func(control.DrainEvent) {}) }()
+	<-ctx.waited
+	if err := o.m.Local().Undrain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-o.m.drains
+	if err := <-over; !errors.Is(err, errDrainStopped) {
+		t.Errorf("the drain that waited: %v", err)
+	}
+	if o.m.draining.Load() {
+		t.Error("the connector is draining again")
+	}
+	if err := o.m.Local().Drain(t.Context(), func(control.DrainEvent) {}); err != nil {
+		t.Errorf("the next drain: %v", err)
+	}
 }
