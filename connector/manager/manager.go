@@ -269,7 +269,7 @@ func (m *Manager) admit(ctx context.Context, s *session, o *opened) error {
 		return nil
 	}
 	err := errors.Join(ErrClosing, o.shut())
-	m.giveBack(ctx, s, o.taken, err)
+	m.giveBack(ctx, s, o.taken, o.own, err)
 	return err
 }
 

@@ -47,6 +47,7 @@ type opened struct {
 	fresh atomic.Bool   // made by a pairing that has not succeeded yet
 	gone  chan struct{} // closed when this is no longer the session's current state
 
+	own       bool // it goes on with the file that this machine had
 	fromCloud bool // its file was built from the log
 	leaving   bool // has no socket: taken only to be given up
 
