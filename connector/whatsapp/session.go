@@ -142,6 +142,9 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	if err := s.loadSafeStart(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.loadUnread(ctx); err != nil {
+		return nil, err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.newClient()
 	return s, nil
