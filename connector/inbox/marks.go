@@ -35,3 +35,24 @@ func (in *Inbox) ClearMark(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// Marks returns what is noted under names that begin so, by name.
+func (in *Inbox) Marks(ctx context.Context, prefix string) (marks map[string]string, err error) {
+	rows, err := in.db.QueryContext(ctx, `SELECT name, value FROM inbox_marks WHERE substr(name, 1, length(?)) = ?`, prefix, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("read marks %s: %w", prefix, err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err below reports what matters
+	marks = map[string]string{}
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, fmt.Errorf("read marks %s: %w", prefix, err)
+		}
+		marks[name] = value
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read marks %s: %w", prefix, err)
+	}
+	return marks, nil
+}

@@ -22,6 +22,9 @@ const (
 // ErrKeyReused is returned by Reserve for an idempotency key that stands for another message.
 var ErrKeyReused = errors.New("idempotency key was used for another message")
 
+// ErrNotPending is returned for a send that is over, or of which there is no record.
+var ErrNotPending = errors.New("send is not pending")
+
 // Send is a message to be sent, or one that was.
 type Send struct {
 	Key string // the caller's idempotency key
@@ -104,7 +107,20 @@ func scanSend(row interface{ Scan(...any) error }, more ...any) (Send, error) {
 	return s, nil
 }
 
-// Attempt counts an attempt that is about to be made: from now on the outcome may be unknown.
+// SendByID returns the send with a message id; ok is false when there is no record of it.
+func (in *Inbox) SendByID(ctx context.Context, id string) (s Send, ok bool, err error) {
+	s, err = scanSend(in.db.QueryRowContext(ctx, `SELECT `+sendColumns+` FROM inbox_sends WHERE id = ?`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Send{}, false, nil
+	}
+	if err != nil {
+		return Send{}, false, fmt.Errorf("read send: %w", err)
+	}
+	return s, true, nil
+}
+
+// Attempt counts an attempt that is about to be made: from now on the outcome may be unknown. ErrNotPending when there
+// is no attempt to be made.
 func (in *Inbox) Attempt(ctx context.Context, id string) error {
 	return in.update(ctx, `UPDATE inbox_sends SET attempts = attempts + 1 WHERE id = ? AND state = ?`, id, string(SendPending))
 }
@@ -119,11 +135,6 @@ func (in *Inbox) MarkSent(ctx context.Context, id string, at time.Time) error {
 func (in *Inbox) MarkFailed(ctx context.Context, id, reason string) error {
 	return in.settle(ctx, id, `UPDATE inbox_sends SET state = ?, error = ?, text = '' WHERE id = ? AND state = ?`,
 		string(SendFailed), reason, id, string(SendPending))
-}
-
-// Release forgets a send that was never attempted, so that its key may be used again.
-func (in *Inbox) Release(ctx context.Context, id string) error {
-	return in.settle(ctx, id, `DELETE FROM inbox_sends WHERE id = ? AND attempts = 0 AND state = ?`, id, string(SendPending))
 }
 
 // settle is update for the end of a send.
@@ -161,7 +172,7 @@ func (in *Inbox) update(ctx context.Context, stmt string, args ...any) error {
 		return fmt.Errorf("record send: %w", err)
 	}
 	if n != 1 {
-		return fmt.Errorf("record send: %w", sql.ErrNoRows)
+		return fmt.Errorf("record send: %w", ErrNotPending)
 	}
 	return nil
 }

@@ -60,15 +60,15 @@ func TestSends(t *testing.T) {
 	if _, err := again.Unfinished(ctx); err != nil || again.OpenSends() != 2 {
 		t.Errorf("another process knows of %d open sends (%v), want 2", again.OpenSends(), err)
 	}
-	if err := in.Release(ctx, "ID1"); err == nil {
-		t.Error("released although it was attempted")
-	}
 	if err := in.MarkSent(ctx, "ID1", start); err != nil {
 		t.Fatal(err)
 	}
 	open(1)
-	if err := in.MarkFailed(ctx, "ID1", "late"); err == nil {
-		t.Error("failed after it was sent")
+	if err := in.MarkFailed(ctx, "ID1", "late"); !errors.Is(err, ErrNotPending) {
+		t.Errorf("failed after it was sent: %v", err)
+	}
+	if err := in.Attempt(ctx, "ID1"); !errors.Is(err, ErrNotPending) {
+		t.Errorf("attempted after it was sent: %v", err)
 	}
 	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
 		t.Fatal(err)
@@ -82,23 +82,20 @@ func TestSends(t *testing.T) {
 	if diff := cmp.Diff(want, s); diff != "" || err != nil {
 		t.Errorf("after it was sent: %v (-want +got):\n%s", err, diff)
 	}
+	if byID, ok, err := in.SendByID(ctx, "ID1"); err != nil || !ok || !cmp.Equal(want, byID) {
+		t.Errorf("by its id: %+v, %v, %v", byID, ok, err)
+	}
+	if _, ok, err := in.SendByID(ctx, "ID5"); err != nil || ok {
+		t.Errorf("by an id that stands for nothing: %v, %v", ok, err)
+	}
 	s, _, err = in.Reserve(ctx, "second", "ID6", pn, "hello")
 	if err != nil || s.State != SendFailed || s.Error != "refused" || s.Text != "" {
 		t.Errorf("after it was refused: %+v, %v", s, err)
 	}
 }
 
-func TestReleaseFreesTheKey(t *testing.T) {
+func TestReserveNeedsAllNames(t *testing.T) {
 	in, _, _ := newInbox(t)
-	if _, _, err := in.Reserve(t.Context(), "key", "ID1", pn, "hello"); err != nil {
-		t.Fatal(err)
-	}
-	if err := in.Release(t.Context(), "ID1"); err != nil {
-		t.Fatal(err)
-	}
-	if s, created, err := in.Reserve(t.Context(), "key", "ID2", pn, "other"); err != nil || !created || s.ID != "ID2" {
-		t.Errorf("%+v, created %v, %v", s, created, err)
-	}
 	for _, args := range [][3]string{{"", "ID", pn}, {"k", "", pn}, {"k", "ID", ""}} {
 		if _, _, err := in.Reserve(t.Context(), args[0], args[1], args[2], "x"); err == nil {
 			t.Errorf("reserved %v", args)

@@ -60,9 +60,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		return errors.Join(fmt.Errorf("stop session: %w", stopErr), o.shut())
 	}
 	if o.local.Load() {
-		// Nothing is pushed and so nothing can be sealed: the file is the only copy,
-		// and the row stays this connector's.
-		return errors.Join(o.shutReplication(), m.opt.Store.SetWanted(ctx, s.id, r.wanted))
+		return m.closeUncopied(ctx, s, o, r)
 	}
 	err := m.seal(ctx, s, o)
 	if errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrBackupOff) {
@@ -76,9 +74,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	}
 	s.log.InfoContext(ctx, "session closed, log sealed", "epoch", o.taken.Epoch)
 	if r.forGood {
-		if err := m.leaveMessages(ctx, s, o); err != nil {
-			s.log.ErrorContext(ctx, "undelivered messages not kept for delivery", "error", err)
-		}
+		m.leaveMessages(ctx, s, o)
 	}
 	// The session is whole in the cloud, and somebody may be waiting for it: what
 	// becomes of this copy of it matters no more.
@@ -154,7 +150,7 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 		if err := m.finishDelete(ctx, owner); err != nil {
 			s.log.WarnContext(ctx, "parts of a late push may be left in the cloud", "error", err)
 		}
-		return m.opt.Store.SetWanted(ctx, s.id, r.wanted)
+		return m.closeUncopied(ctx, s, o, r)
 	}
 	if what == standOurs {
 		why = foreignRows
@@ -162,6 +158,17 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	s.log.WarnContext(ctx, "session lost: its file is set aside", "reason", why.text, "epoch", o.taken.Epoch)
 	m.noteLoss(s, why)
 	return s.files.setAside()
+}
+
+// closeUncopied ends a term of a session that is not in the cloud. Nothing is pushed
+// and so nothing can be sealed: the file is the only copy, and the row stays this
+// connector's. Only of one that was unlinked the file is of no use any more, but for
+// its messages.
+func (m *Manager) closeUncopied(ctx context.Context, s *session, o *opened, r release) error {
+	if state, _ := s.stateNow(); r.forGood && state == whatsapp.StateLoggedOut {
+		m.leaveMessages(ctx, s, o)
+	}
+	return errors.Join(o.shutReplication(), m.opt.Store.SetWanted(ctx, s.id, r.wanted))
 }
 
 // seal pushes what is left and seals the log. Closing the file first is the

@@ -223,7 +223,7 @@ func (m *Manager) finishCommand(c cloudstore.Command, done bool, code, text stri
 func (m *Manager) execute(ctx context.Context, c cloudstore.Command) error {
 	switch c.Kind {
 	case cloudstore.CommandSync:
-		return m.Sync(ctx, c.SessionID)
+		return m.syncCommand(ctx, c)
 	case cloudstore.CommandRestore:
 		return m.restoreCommand(ctx, c)
 	case cloudstore.CommandRekey:

@@ -105,6 +105,7 @@ func newLease(t *testing.T, store ownership.Store) *ownership.Lease {
 	})
 	lease, err := ownership.Register(t.Context(), ownership.Options{
 		Store: store, Dir: dir, Connector: cloudstore.Connector{ID: "me", Capacity: 1}, Log: slog.New(slog.DiscardHandler),
+		Load: func() cloudstore.Load { return cloudstore.Load{Capacity: 1} },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -241,6 +242,44 @@ func TestCommandCutShortByTheEnd(t *testing.T) {
 	}
 	if c, ok, err := o.direct.ClaimCommand(t.Context(), id, "next", "next/1"); err != nil || !ok || c.Attempt != 2 {
 		t.Errorf("claimed elsewhere: %+v, %v, %v", c, ok, err)
+	}
+}
+
+// The session was handed over before the command was claimed: its owner carries it out.
+func TestSyncFollowsItsSession(t *testing.T) {
+	for name, handed := range map[string]func(*office) error{
+		"taken": func(*office) error { return nil },
+		"on its way": func(o *office) error {
+			return o.direct.Release(o.t.Context(), "x", 1, "other", time.Minute, cloudstore.WantedOpen)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			if err := o.direct.RegisterConnector(t.Context(), cloudstore.Connector{ID: "other", Incarnation: "other/1"}, "", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			o.take("x", "other", "other/1")
+			if err := handed(o); err != nil {
+				t.Fatal(err)
+			}
+			id := o.order(cloudstore.CommandSync)
+			o.m.runCommand(id)
+			o.m.tasks.Wait()
+			if c := o.row(id); c.State != cloudstore.CommandQueued || c.ConnectorID != "other" {
+				t.Errorf("%+v, want it queued for the owner", c)
+			}
+		})
+	}
+}
+
+// take gives a new session to a connector.
+func (o *office) take(id, connector, incarnation string) {
+	o.t.Helper()
+	if _, err := o.direct.Take(o.t.Context(), cloudstore.TakeRequest{
+		SessionID: id, ConnectorID: connector, Incarnation: incarnation, Reason: "test", Nonce: [16]byte{id[0]}, MayCreate: true,
+		Judge: func(context.Context, cloudstore.Parent) (string, error) { return cloudstore.StartNew, nil },
+	}); err != nil {
+		o.t.Fatal(err)
 	}
 }
 

@@ -32,15 +32,20 @@ var errDrainStopped = errors.New("draining was ended by `connector drain --stop`
 // sessions over to others, a few at a time, each by a restore command of its own.
 // It reports each session's outcome and returns when none is left that can be
 // moved. If ctx ends, nothing new is begun, what is under way ends as it should,
-// and the connector goes on draining. A second one waits for the first.
+// and the connector goes on draining. A second one waits for the first, and what
+// ends draining meanwhile ends both.
 func (l Local) Drain(ctx context.Context, report func(control.DrainEvent)) error {
 	m := l.m
+	undrained := m.undrained.Load()
 	select { // an earlier one may still be ending
 	case m.drains <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-m.drains }()
+	if m.undrained.Load() != undrained {
+		return errDrainStopped
+	}
 	if err := m.setDraining(ctx, true); err != nil {
 		return err
 	}
@@ -49,7 +54,10 @@ func (l Local) Drain(ctx context.Context, report func(control.DrainEvent)) error
 }
 
 // Undrain lets this connector take sessions again.
-func (l Local) Undrain(ctx context.Context) error { return l.m.setDraining(ctx, false) }
+func (l Local) Undrain(ctx context.Context) error {
+	l.m.undrained.Add(1) // before the drain under way ends, which lets the next one in
+	return l.m.setDraining(ctx, false)
+}
 
 // setDraining changes what this connector says of itself in TiDB, or nothing.
 func (m *Manager) setDraining(ctx context.Context, on bool) error {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"cloudsession/connector/control"
 	"cloudsession/connector/ownership"
 	"cloudsession/shared/cloudstore"
 )
@@ -40,6 +42,41 @@ func TestPlaces(t *testing.T) {
 	}
 	if load := m.Load(); load.Sessions != 2 || !load.Draining {
 		t.Errorf("load %+v", load)
+	}
+}
+
+// A session that is open and has its place kept takes one place, not two: at the
+// limit another one would be given up for nothing.
+func TestKeptPlaceCountsOnce(t *testing.T) {
+	m := New(Options{DataDir: t.TempDir(), Capacity: 2, Log: slog.New(slog.DiscardHandler)})
+	s, err := m.entry("kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &opened{taken: cloudstore.Taken{Epoch: 1}, gone: make(chan struct{})}
+	s.setCurrent(o)
+	leave, err := m.placeOf(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := m.enter(true)
+	if err != nil {
+		t.Fatalf("the second place of two: %v", err)
+	}
+	s.setCurrent(nil) // closed, to be opened again
+	if _, err := m.enter(true); !errors.Is(err, ErrFull) {
+		t.Errorf("the kept place was given away: %v", err)
+	}
+	s.setCurrent(&opened{taken: cloudstore.Taken{Epoch: 2}, gone: make(chan struct{})})
+	for range 2 { // twice is once
+		leave()
+	}
+	if n := m.taken(); n != 2 {
+		t.Errorf("%d places taken, want 2", n)
+	}
+	other()
+	if n := m.taken(); n != 1 {
+		t.Errorf("%d places taken, want the open session's", n)
 	}
 }
 
@@ -91,4 +128,41 @@ func TestDrainWaitsForWhatIsUnderWay(t *testing.T) {
 		t.Errorf("%+v, %v; want the command's end", c, err)
 	}
 	o.m.tasks.Wait()
+}
+
+// told is a context that tells when it is first waited for.
+type told struct {
+	context.Context
+	waited chan struct{}
+	once   sync.Once
+}
+
+// Done implements context.Context.
+func (c *told) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waited) })
+	return c.Context.Done()
+}
+
+// `drain --stop` ends a drain that waits for an earlier one, too: it would make the
+// connector a draining one again.
+func TestUndrainEndsADrainThatWaits(t *testing.T) {
+	o := newOffice(t)
+	o.m.drains <- struct{}{} // the earlier one
+	ctx := &told{Context: t.Context(), waited: make(chan struct{})}
+	over := make(chan error, 1)
+	go func() { over <- o.m.Local().Drain(ctx, func(control.DrainEvent) {}) }()
+	<-ctx.waited
+	if err := o.m.Local().Undrain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-o.m.drains
+	if err := <-over; !errors.Is(err, errDrainStopped) {
+		t.Errorf("the drain that waited: %v", err)
+	}
+	if o.m.draining.Load() {
+		t.Error("the connector is draining again")
+	}
+	if err := o.m.Local().Drain(t.Context(), func(control.DrainEvent) {}); err != nil {
+		t.Errorf("the next drain: %v", err)
+	}
 }

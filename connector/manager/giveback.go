@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"cloudsession/connector/logctx"
 	"cloudsession/connector/replicate"
@@ -19,8 +20,10 @@ const StateFailed whatsapp.State = "failed"
 
 // giveBack frees a session whose opening failed before any socket (O7). A term
 // that would have gone on exactly did nothing, so it is sealed at once: the next
-// start must not be less exact because of it.
-func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Taken, cause error) {
+// start must not be less exact because of it. One that was to go on with this
+// machine's own file is not freed: nobody else has what is in it and not pushed yet.
+// If this process is ending, its next one goes first, as after a close.
+func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Taken, own bool, cause error) {
 	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
 	defer cancel()
 	_, detail := outcomeOf(cause)
@@ -36,8 +39,13 @@ func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Tak
 	errs = append(errs, m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail))
 	// Without a whole copy in the cloud the session is worth something only here.
 	inCloud := taken.Parent.Owner.Backup != cloudstore.BackupOff && taken.Parent.HasCredentials
-	if inCloud || taken.Start == replicate.StartNew {
-		errs = append(errs, m.opt.Store.Release(ctx, s.id, taken.Epoch, "", 0, wanted))
+	if inCloud && !own || taken.Start == replicate.StartNew {
+		var reserveFor string
+		var reserve time.Duration
+		if m.life.Err() != nil && wanted == cloudstore.WantedOpen {
+			reserveFor, reserve = m.opt.Lease.ConnectorID(), reserveTime
+		}
+		errs = append(errs, m.opt.Store.Release(ctx, s.id, taken.Epoch, reserveFor, reserve, wanted))
 	}
 	if err := errors.Join(errs...); err != nil {
 		// It stays ours under this incarnation; the next sweep takes it again.

@@ -243,7 +243,7 @@ func (m *Manager) reload(ctx context.Context, s *session) error {
 	if o := s.current(); o.local.Load() || o.fresh.Load() {
 		return ErrNoSession // it is here, but nothing of it is in the cloud
 	}
-	leave := m.keep()
+	leave := m.keep(s)
 	defer leave()
 	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
 		s.log.WarnContext(ctx, "session not closed exactly before the reload", "error", err)

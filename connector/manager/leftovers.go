@@ -401,20 +401,3 @@ func (l *leftovers) fenced(ctx context.Context, s *session) error {
 	s.log.Warn("session file set aside: another connector has taken the session", "epoch", state.Epoch, "now", owner.Epoch)
 	return s.files.setAside()
 }
-
-// leaveMessages makes sure that what a session that has ended for good has not
-// delivered is delivered from its file. The session itself is whole in the cloud.
-func (m *Manager) leaveMessages(ctx context.Context, s *session, o *opened) error {
-	if m.opt.Webhook == nil {
-		return nil
-	}
-	box := inbox.New(o.file.DB(), inbox.Options{})
-	list, err := box.Undelivered(ctx, 0, 1)
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	if err := box.SetMark(ctx, deliverRest, "1"); err != nil {
-		return err
-	}
-	return errors.Join(o.shutReplication(), s.files.setAside())
-}

@@ -78,12 +78,13 @@ type Manager struct {
 	endHard  context.CancelFunc
 	states   chan struct{} // some session's state is to be reported
 
-	places   int           // sessions that are about to be opened: they count against the capacity
-	draining atomic.Bool   // takes nothing any more
-	drains   chan struct{} // filled by the one Drain that runs
-	sweeps   sweeps
-	turns    chan struct{} // one for each session that a sweep is opening
-	works    works
+	places    int           // sessions that are about to be opened: they count against the capacity
+	draining  atomic.Bool   // takes nothing any more
+	drains    chan struct{} // filled by the one Drain that runs
+	undrained atomic.Int64  // how often draining was ended
+	sweeps    sweeps
+	turns     chan struct{} // one for each session that a sweep is opening
+	works     works
 
 	baseTime time.Duration // less in tests
 }
@@ -270,7 +271,7 @@ func (m *Manager) admit(ctx context.Context, s *session, o *opened) error {
 		return nil
 	}
 	err := errors.Join(ErrClosing, o.shut())
-	m.giveBack(ctx, s, o.taken, err)
+	m.giveBack(ctx, s, o.taken, o.own, err)
 	return err
 }
 

@@ -138,7 +138,7 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	s.log.InfoContext(ctx, "session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
 	if err != nil {
-		m.giveBack(ctx, s, taken, err)
+		m.giveBack(ctx, s, taken, prior.startsHere(taken), err)
 		return nil, err
 	}
 	if o.fromCloud {
@@ -165,6 +165,11 @@ type prior struct {
 	staged *staged
 	// at is the older point of the log that it begins with.
 	at *replicate.Point
+}
+
+// startsHere reports whether a term goes on with the file of this machine.
+func (p *prior) startsHere(taken cloudstore.Taken) bool {
+	return taken.Start == replicate.StartOwnFile || p.local
 }
 
 // close closes the file unless it was handed on.
@@ -306,8 +311,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	}
 	var restored replicate.Restored
 	path := s.files.newPath(taken.Epoch)
-	own := taken.Start == replicate.StartOwnFile || p.local
-	if own {
+	if o.own = p.startsHere(taken); o.own {
 		o.file, p.file = p.file, nil // handed on: prior must not close it
 		path, term.Salt = o.file.Path(), p.state.Salt
 	} else {
@@ -319,7 +323,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.shut())
-			if !own {
+			if !o.own {
 				err = errors.Join(err, discard(path))
 			}
 		}
@@ -330,7 +334,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 	if err := s.files.adopt(path, taken.Epoch); err != nil {
 		return nil, err
 	}
-	if o.fromCloud = !own && taken.Start != replicate.StartNew; o.fromCloud {
+	if o.fromCloud = !o.own && taken.Start != replicate.StartNew; o.fromCloud {
 		s.log.InfoContext(ctx, fmt.Sprintf("✓ Session %s loaded from cloud", s.id), "start", taken.Start, "epoch", taken.Epoch)
 	}
 	return o, nil

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,22 +19,53 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	o, err := m.whenOpen(ctx, s)
-	if err != nil {
+	for {
+		o, err := m.whenOpen(ctx, s)
+		if err != nil {
+			return err
+		}
+		if o.fresh.Load() {
+			return ErrNotOpen
+		}
+		if err = o.rep.Flush(ctx); !termOver(err) {
+			return err
+		}
+		if err := m.backUpAgain(ctx, s, o); err != nil {
+			return err
+		}
+	}
+}
+
+// termOver tells whether a session's replication has ended with its term: fenced by
+// another connector, or by a DELETE, or closed here, perhaps to be opened again.
+func termOver(err error) bool {
+	return errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrBackupOff) ||
+		errors.Is(err, replicate.ErrSealed) || errors.Is(err, replicate.ErrClosed)
+}
+
+// syncCommand carries out a sync here, or leaves it to whoever has the session by
+// now: it may have been handed over before the command was claimed.
+func (m *Manager) syncCommand(ctx context.Context, c cloudstore.Command) error {
+	err := m.Sync(ctx, c.SessionID)
+	if !errors.Is(err, ErrNotOpen) && !errors.Is(err, ErrElsewhere) {
 		return err
 	}
-	if o.fresh.Load() {
-		return ErrNotOpen
-	}
-	err = o.rep.Flush(ctx)
-	if !errors.Is(err, replicate.ErrFenced) && !errors.Is(err, replicate.ErrBackupOff) && !errors.Is(err, replicate.ErrClosed) {
+	owner, lookErr := m.opt.Store.Owner(ctx, c.SessionID)
+	if errors.Is(lookErr, cloudstore.ErrNotFound) {
 		return err
 	}
-	// Fenced by another connector, or by a DELETE: then a new copy is what was asked for.
-	if o, err = m.backUpAgain(ctx, s, o); err != nil {
+	if lookErr != nil {
+		return fmt.Errorf("read owner of session: %w", lookErr)
+	}
+	name := cmp.Or(owner.ConnectorID, owner.ReservedFor)
+	if name == "" || name == m.opt.Lease.ConnectorID() || owner.Wanted != cloudstore.WantedOpen {
 		return err
 	}
-	return o.rep.Flush(ctx)
+	holder, lookErr := m.opt.Store.Connector(ctx, name)
+	if lookErr != nil || !holder.Live {
+		return err
+	}
+	return m.retarget(ctx, c, holder)
 }
 
 // openingPatience is how long a sync waits for a session that is about to be opened:
@@ -77,31 +109,29 @@ func (m *Manager) opensItself(o cloudstore.Owner) bool {
 const reasonAgain = "sync after delete"
 
 // backUpAgain takes a new epoch without a parent for a session whose cloud copy
-// was deleted (O10); its log begins with a base.
-func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*opened, error) {
+// was deleted (O10); its log begins with a base. It does nothing when o isn't the
+// session's present term any more.
+func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cur := s.current(); cur != o || cur == nil {
-		if cur == nil {
-			return nil, ErrNotOpen
-		}
-		return cur, nil // somebody else did it meanwhile
+	if s.current() != o {
+		return nil
 	}
 	owner, err := m.opt.Store.Owner(ctx, s.id)
 	if err != nil {
-		return nil, fmt.Errorf("read owner of session: %w", err)
+		return fmt.Errorf("read owner of session: %w", err)
 	}
 	// A later epoch of ours is an attempt of this very function that was cut short.
 	if what, _ := m.standing(owner, o); what != standDeleted && what != standRetaken {
-		return nil, fmt.Errorf("sync: %w", ErrElsewhere)
+		return fmt.Errorf("sync: %w", ErrElsewhere)
 	}
 	state, err := o.file.State(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read session file: %w", err)
+		return fmt.Errorf("read session file: %w", err)
 	}
 	taken, err := m.take(ctx, s, &prior{}, openRequest{reason: reasonAgain, again: true})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o.rep.Close()
 	rep, err := m.opt.Replicator.Attach(ctx, o.file, replicate.Term{
@@ -109,14 +139,14 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) (*open
 		Backup: cloudstore.BackupFull, BootID: state.BootID,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("attach replication: %w", err)
+		return fmt.Errorf("attach replication: %w", err)
 	}
 	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep, delivery: o.delivery, gone: make(chan struct{})}
 	s.setCurrent(next)
 	rep.Changed()
 	m.watch(s, next)
 	s.log.InfoContext(ctx, "session is backed up again", "epoch", taken.Epoch)
-	return next, nil
+	return nil
 }
 
 // connectPatience is how long a restore waits to see the session connect. When

@@ -23,44 +23,45 @@ func (m *Manager) enter(own bool) (leave func(), err error) {
 	if m.takenLocked() >= m.opt.Capacity {
 		return nil, ErrFull
 	}
-	return m.placeLocked(), nil
+	return m.holdLocked(&m.places), nil
 }
 
 // keep holds the place of a session that is open while it is closed and opened
-// again.
-func (m *Manager) keep() (leave func()) {
+// again: one place, whether it is open or not.
+func (m *Manager) keep(s *session) (leave func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.placeLocked()
+	return m.holdLocked(&s.kept)
 }
 
 // placeOf gives a session that is to be opened anew a place before it is closed for
 // that: its own if it is open, else one as by enter.
 func (m *Manager) placeOf(s *session) (leave func(), err error) {
 	if s.current() != nil {
-		return m.keep(), nil
+		return m.keep(s), nil
 	}
 	return m.enter(false)
 }
 
-func (m *Manager) placeLocked() (leave func()) {
-	m.places++
+// holdLocked counts one more until leave is called.
+func (m *Manager) holdLocked(n *int) (leave func()) {
+	*n++
 	left := false
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if !left {
 			left = true
-			m.places--
+			*n--
 		}
 	}
 }
 
-// takenLocked counts the sessions that are open and those about to be.
+// takenLocked counts the sessions that are open and those about to be, each once.
 func (m *Manager) takenLocked() int {
 	n := m.places
 	for _, s := range m.sessions {
-		if s.epochNow() != 0 {
+		if s.epochNow() != 0 || s.kept > 0 {
 			n++
 		}
 	}

@@ -22,6 +22,8 @@ type session struct {
 	// change at a time. It is taken before view, never after.
 	mu sync.Mutex
 
+	kept int // how many hold its place while it is closed and opened again; guarded by Manager.mu
+
 	view     sync.Mutex
 	open     *opened
 	state    whatsapp.State
@@ -45,6 +47,7 @@ type opened struct {
 	fresh atomic.Bool   // made by a pairing that has not succeeded yet
 	gone  chan struct{} // closed when this is no longer the session's current state
 
+	own       bool // it goes on with the file that this machine had
 	fromCloud bool // its file was built from the log
 	leaving   bool // has no socket: taken only to be given up
 

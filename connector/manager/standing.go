@@ -59,22 +59,7 @@ func (m *Manager) noteOwned(row cloudstore.Owner) {
 	}
 	s.setFailover(row.Failover)
 	if s.current() == nil && row.Wanted == cloudstore.WantedClosed && row.Backup != cloudstore.BackupOff {
-		m.later(func() { m.releaseUnheld(s, row.Epoch) })
-	}
-}
-
-// releaseUnheld frees a session that has ended here and whose release did not
-// get through.
-func (m *Manager) releaseUnheld(s *session, epoch uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current() != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(m.life, stateTime)
-	defer cancel()
-	if err := m.opt.Store.Release(ctx, s.id, epoch, "", 0, ""); err != nil && !errors.Is(err, cloudstore.ErrFenced) {
-		m.logUnlessEnding(m.life, "session not released", err)
+		m.releaseLater(s)
 	}
 }
 

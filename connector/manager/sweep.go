@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cloudsession/connector/ownership"
+	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
 )
 
@@ -187,9 +188,7 @@ func (m *Manager) rests(id string, now time.Time) bool {
 }
 
 // giveUp frees a session that is this connector's, isn't open and has no place
-// here any more (O7): its capacity was lowered, or the place taken meanwhile. It is
-// taken for that, without a socket, and closed in order: what an earlier term left
-// in its file, nobody else has.
+// here any more (O7): its capacity was lowered, or the place taken meanwhile.
 func (m *Manager) giveUp(ctx context.Context, o cloudstore.Owner) {
 	s, err := m.entry(o.SessionID)
 	if err != nil {
@@ -200,31 +199,11 @@ func (m *Manager) giveUp(ctx context.Context, o cloudstore.Owner) {
 	if s.current() != nil {
 		return
 	}
-	if err := m.giveUpLocked(ctx, s); err != nil {
+	err = m.closeUnopened(ctx, s, openRequest{reason: "no place"}, release{wanted: cloudstore.WantedOpen}, whatsapp.StateStopped, "")
+	if err != nil {
 		s.failed(time.Now())
 		m.noteUnopened(ctx, o, fmt.Errorf("give it up, for this connector is full: %w", err))
 		return
 	}
 	s.log.Warn("session released: this connector is full")
-}
-
-// giveUpTime is how long the push of what is left may take, which nobody waits for.
-const giveUpTime = 2 * time.Minute
-
-func (m *Manager) giveUpLocked(ctx context.Context, s *session) error {
-	o, err := m.acquire(ctx, s, openRequest{reason: "no place"})
-	if err != nil {
-		return err
-	}
-	o.leaving = true
-	if err := m.admit(ctx, s, o); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, giveUpTime)
-	defer cancel()
-	pushed := o.rep.Flush(ctx)
-	if err := m.closeInTime(ctx, s, release{wanted: cloudstore.WantedOpen}); err != nil {
-		return errors.Join(err, pushed)
-	}
-	return nil // sealed, and so pushed, whatever the first attempt came to
 }

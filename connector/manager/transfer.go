@@ -181,7 +181,7 @@ func (l Local) Export(ctx context.Context, id string) (file []byte, start string
 	file, err = exportFile(ctx, o.file, filepath.Join(s.files.dir, "export.db"))
 	if err != nil {
 		err = errors.Join(err, o.shut())
-		m.giveBack(ctx, s, o.taken, err)
+		m.giveBack(ctx, s, o.taken, o.own, err)
 		return nil, "", err
 	}
 	return file, start, m.leave(s, o)

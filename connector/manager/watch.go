@@ -17,8 +17,8 @@ const stateTime = 5 * time.Second
 
 // onState is told by whatsapp what a session is doing. It must not block.
 func (m *Manager) onState(s *session, o *opened, state whatsapp.State, detail string) {
-	if cur := s.current(); cur != nil && cur.wa != o.wa {
-		return // an earlier term's last words
+	if cur := s.current(); cur != nil && cur.wa != o.wa || o.leaving {
+		return // an earlier term's last words, or those of one that never had a socket
 	}
 	s.setState(state, detail)
 	select {

@@ -39,9 +39,9 @@ var (
 	ErrNotSent = errors.New("message was not sent")
 )
 
-// UnfinishedError means that nobody knows yet whether the service has the message. It stays in the session file and is
-// repeated under the same id whenever the session is connected, here or after a move. Sending again with the same key
-// waits for the outcome.
+// UnfinishedError means that nobody knows yet whether the service has the message, or that it wasn't tried yet. It stays
+// in the session file and is repeated under the same id whenever the session is connected, here or after a move. Sending
+// again with the same key waits for the outcome.
 type UnfinishedError struct {
 	ID  string // the message id
 	Err error
@@ -68,8 +68,8 @@ type Sent struct {
 // the first. An empty key stands for a new message.
 //
 // The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
-// ctx ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the message was
-// not sent and won't be.
+// ctx or the session ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the
+// message was not sent and won't be.
 func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
 	jid, err := ParseRecipient(to)
 	if err != nil {
@@ -95,20 +95,26 @@ func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) 
 	if err != nil {
 		return Sent{}, err
 	}
-	switch send.State {
-	case inbox.SendDone:
-		return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
-	case inbox.SendFailed:
-		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
+	if send.State != inbox.SendPending {
+		return outcome(send)
 	}
 	d := s.deliver(send)
 	select {
 	case <-d.done:
-		d.sent.Repeated = !created
-		return d.sent, d.err
+		sent := d.sent // others may wait for it, too
+		sent.Repeated = sent.Repeated || !created && d.err == nil
+		return sent, d.err
 	case <-ctx.Done():
 		return Sent{}, &UnfinishedError{ID: send.ID, Err: ctx.Err()}
 	}
+}
+
+// outcome is how a send came to its end in an earlier call.
+func outcome(send inbox.Send) (Sent, error) {
+	if send.State == inbox.SendFailed {
+		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
+	}
+	return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
 }
 
 func checkText(text string) error {
@@ -175,7 +181,7 @@ func (s *Session) deliver(send inbox.Send) *delivery {
 	d := &delivery{done: make(chan struct{})}
 	if s.ctx.Err() != nil || !s.sends.enter() {
 		s.mu.Unlock()
-		d.err = s.giveUp(send, send.Attempts > 0, ErrStopped)
+		d.err = giveUp(send, ErrStopped)
 		close(d.done)
 		return d
 	}
@@ -198,14 +204,17 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 	moved := 0
 	for tried := send.Attempts > 0; ; {
 		if err := s.Wait(s.ctx); err != nil {
-			return Sent{}, s.giveUp(send, tried, err)
+			return Sent{}, giveUp(send, err)
 		}
 		at, err := s.try(send, &tried)
 		if err == nil {
 			return s.acknowledged(send, at), nil
 		}
+		if errors.Is(err, inbox.ErrNotPending) {
+			return s.settled(send)
+		}
 		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
-			return Sent{}, s.refused(send, err)
+			return s.refused(send, err)
 		}
 		if errors.Is(err, ErrRatchet) && moved < maxMoved {
 			moved++ // nothing was sent, and nothing is wrong: the session is read anew at once
@@ -222,18 +231,22 @@ func (s *Session) repeat(send inbox.Send) (Sent, error) {
 // maxMoved is how often an attempt whose Signal session has moved meanwhile is repeated without a pause.
 const maxMoved = 20
 
-// giveUp ends a delivery because the session has ended. A message that was never handed to the service is forgotten.
-func (s *Session) giveUp(send inbox.Send, tried bool, why error) error {
-	if !tried {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
-		defer cancel()
-		err := s.inbox.Release(ctx, send.ID)
-		if err == nil {
-			return fmt.Errorf("send message: %w", why)
-		}
-		s.log.Warn("unsent message not released", "message_id", send.ID, "error", scrub(err.Error()))
-	}
+// giveUp ends a delivery because the session has ended. Also a message that was never handed to the service stays
+// recorded: another caller may have been told so, and the record may be with the session's next owner already.
+func giveUp(send inbox.Send, why error) error {
 	return &UnfinishedError{ID: send.ID, Err: why}
+}
+
+// settled ends a delivery that began with what stood in the record before another one ended: there is nothing to send.
+func (s *Session) settled(send inbox.Send) (Sent, error) {
+	row, ok, err := s.inbox.SendByID(s.ctx, send.ID)
+	switch {
+	case err != nil:
+		return Sent{}, giveUp(send, err)
+	case !ok:
+		return Sent{}, fmt.Errorf("%w: there is no record of it any more", ErrNotSent)
+	}
+	return outcome(row)
 }
 
 // acknowledged records the outcome. If that fails, the message is repeated later under its id, which does no harm.
@@ -248,14 +261,20 @@ func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
 	return Sent{ID: send.ID, To: send.To, At: at.UTC()}
 }
 
-func (s *Session) refused(send inbox.Send, cause error) error {
+// refused records that the message won't be sent. While that isn't recorded it is not so: the record says to repeat it.
+func (s *Session) refused(send inbox.Send, cause error) (Sent, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
-	if err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error())); err != nil {
+	err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error()))
+	if errors.Is(err, inbox.ErrNotPending) {
+		return s.settled(send)
+	}
+	if err != nil {
 		s.log.Error("refused message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
+		return Sent{}, giveUp(send, cause)
 	}
 	s.cfg.Observer.Refused()
-	return fmt.Errorf("send message: %w", cause)
+	return Sent{}, fmt.Errorf("send message: %w", cause)
 }
 
 // permanent tells whether repeating is of no use.
@@ -340,8 +359,9 @@ func (s *Session) isOwn(jid types.JID) bool {
 	return jid.User == s.own.pn.User || jid.User == s.own.lid.User
 }
 
-// resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order.
-func (s *Session) resumeSends() {
+// resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order, until the
+// connection is dropped: the next one begins again, with the message under way.
+func (s *Session) resumeSends(dropped <-chan struct{}) {
 	list, err := s.inbox.Unfinished(s.ctx)
 	if err != nil {
 		s.log.Error("unfinished messages not read", "error", scrub(err.Error()))
@@ -349,7 +369,14 @@ func (s *Session) resumeSends() {
 	}
 	for _, send := range list {
 		select {
+		case <-dropped:
+			return
+		default:
+		}
+		select {
 		case <-s.deliver(send).done:
+		case <-dropped:
+			return
 		case <-s.stopped:
 			return
 		}

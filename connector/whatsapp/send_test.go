@@ -192,36 +192,6 @@ func TestUnfinishedSendGoesOnInTheNextSession(t *testing.T) {
 	}
 }
 
-func TestUntriedSendIsForgotten(t *testing.T) {
-	w := newWorld(t)
-	c := w.pairQR()
-	c.close()
-	again := w.open(c.path, func(cfg *Config) {
-		cfg.MayConnect = func(context.Context) error { return errors.New("not now") }
-	})
-	ctx, cancel := context.WithCancel(testContext(t))
-	cancel()
-	if err := again.Connect(ctx, false); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := again.Send(testContext(t), w.other.PN().String(), "never tried", "key")
-		done <- err
-	}()
-	w.wait("record", func() bool { return len(again.unfinished()) == 1 })
-	if err := again.Stop(testContext(t)); err != nil {
-		t.Error(err)
-	}
-	var unfinished *UnfinishedError
-	if err := <-done; !errors.Is(err, ErrStopped) || errors.As(err, &unfinished) {
-		t.Errorf("send: %v", err)
-	}
-	if left := again.unfinished(); len(left) != 0 {
-		t.Errorf("unfinished: %v", left)
-	}
-}
-
 func TestSendRefusals(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()

@@ -97,6 +97,7 @@ type Session struct {
 	finalErr   error
 	own        ownAddresses
 	ready      chan struct{} // closed while messages can flow
+	dropped    chan struct{} // closed once they can't any more; of the newest connection on which they could
 	over       chan struct{} // closed once the state is final
 	safe       safeStart
 	unread     unread
@@ -139,6 +140,9 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 		return nil, err
 	}
 	if err := s.loadSafeStart(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.loadUnread(ctx); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -296,11 +300,13 @@ func (s *Session) becomeReady() {
 	default:
 	}
 	close(s.ready)
+	dropped := make(chan struct{})
+	s.dropped = dropped
 	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
 	state := s.liveState()
 	s.mu.Unlock()
 	s.setState(state, "")
-	s.spawn(s.resumeSends)
+	s.spawn(func() { s.resumeSends(dropped) })
 	s.spawn(s.fetchHistory)
 }
 
@@ -310,6 +316,7 @@ func (s *Session) unready() {
 	select {
 	case <-s.ready:
 		s.ready = make(chan struct{})
+		close(s.dropped)
 	default:
 	}
 }

@@ -2,7 +2,6 @@ package cloudstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -19,7 +18,7 @@ const digestOwnersOf = `SELECT COUNT(*), COALESCE(BIT_XOR(CAST(CONV(LEFT(MD5(CON
 // are as they were when it was last asked for. The rest may be older.
 type Owned struct {
 	Rows   []Owner
-	digest ownedDigest // of Rows
+	digest ownedDigest // of Rows, or of what they were a moment before
 }
 
 // ownedDigest is zero for no rows.
@@ -28,30 +27,25 @@ type ownedDigest struct{ rows, sum uint64 }
 // RefreshOwned returns what a connector owns now. known is what it was the last
 // time: unless something has changed the database sends nothing but a digest.
 func (s *Store) RefreshOwned(ctx context.Context, connectorID string, known Owned) (Owned, error) {
-	owned := known
+	var digest ownedDigest
 	err := s.retry(ctx, func() (err error) {
-		owned.digest, err = one(ctx, s.db, scanOwnedDigest, digestOwnersOf, connectorID)
+		digest, err = one(ctx, s.db, scanOwnedDigest, digestOwnersOf, connectorID)
 		return err
 	})
-	if err == nil && owned.digest != known.digest {
-		owned, err = s.readOwned(ctx, connectorID)
+	if err == nil && digest == known.digest {
+		return known, nil
+	}
+	owned := Owned{digest: digest}
+	if err == nil {
+		// Later, and by itself: rows that are newer than their digest are read once more,
+		// older ones would stand until the next change. One snapshot would do as well
+		// if the embedded engine's could be relied on.
+		owned.Rows, err = s.OwnersOf(ctx, connectorID)
 	}
 	if err != nil {
 		return known, fmt.Errorf("compare owned sessions: %w", err)
 	}
 	return owned, nil
-}
-
-// readOwned reads rows and digest from one snapshot, so that they belong together.
-func (s *Store) readOwned(ctx context.Context, connectorID string) (owned Owned, err error) {
-	err = s.withTransaction(ctx, func(tx *sql.Tx) (err error) {
-		if owned.digest, err = one(ctx, tx, scanOwnedDigest, digestOwnersOf, connectorID); err != nil {
-			return err
-		}
-		owned.Rows, err = collect(ctx, tx, scanOwner, selectOwnersOf, connectorID)
-		return err
-	})
-	return owned, err
 }
 
 func scanOwnedDigest(row scanner) (d ownedDigest, err error) {

@@ -25,6 +25,8 @@ func TestSelfKnowledge(t *testing.T) {
 		"temporary ban":           temporaryBan,
 		"contested":               contested,
 		"unlinked without a TiDB": unlinkedWithoutDatabase,
+		"unlinked with messages":  unlinkedWithMessages,
+		"unlinked and deleted":    unlinkedAndDeleted,
 		"linked again elsewhere":  linkedAgainElsewhere,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -283,6 +285,59 @@ func unlinkedWithoutDatabase(t *testing.T) {
 	s.waitStatus(`"state":"logged_out"`, "connector pair")
 	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
 	s.saidOnce(c, "session has ended")
+}
+
+// What the application has not taken of a session that ends while TiDB is away was acknowledged to WhatsApp, and nobody
+// opens the session again: it is pushed and delivered once TiDB is back.
+func unlinkedWithMessages(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	app := s.application()
+	db, env := s.faultyDatabase()
+	c := s.paired("c", append(env, app.Env()...)...)
+	s.talk(c)
+	s.waitPushed(c)
+	app.Answer(http.StatusServiceUnavailable)
+	db.Set(faultproxy.Fault{Cut: true})
+	texts := s.writes(s.peer, "peer", 1, 3)
+	s.waitAcknowledged()
+	s.must(s.owner.Unlink(s.ctx, s.device()))
+	s.waitLog(c, "close session") // it could not be sealed or released
+	app.Answer(0)
+	db.Set(faultproxy.Fault{})
+	s.must(app.WaitTexts(s.ctx, texts...))
+	s.waitOwner("wanted = 'closed' AND connector_id IS NULL AND state = 'logged_out'")
+	var sealed int
+	const ended = "SELECT COUNT(*) FROM session_segments s JOIN session_owners o USING (session_id) WHERE session_id = ? AND s.epoch = o.epoch AND kind = 'seal'"
+	s.must(s.database().QueryRowContext(s.ctx, ended, s.session).Scan(&sealed))
+	if sealed != 1 {
+		t.Error("the log of the session was left without a seal")
+	}
+}
+
+// So is what it has not taken of a session whose copy in the cloud was deleted: the file is the only one that has it.
+func unlinkedAndDeleted(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	app := s.application()
+	c := s.paired("c", app.Env()...)
+	s.talk(c)
+	s.waitPushed(c)
+	store, err := cloudstore.Open(s.storeConfig())
+	s.must(err)
+	s.must(errors.Join(store.DeleteSession(s.ctx, s.session), store.Close()))
+	s.says(c) // its push finds the copy gone
+	s.waitLog(c, "goes on locally")
+	app.Answer(http.StatusServiceUnavailable)
+	texts := s.writes(s.peer, "peer", 1, 3)
+	s.waitAcknowledged()
+	s.must(s.owner.Unlink(s.ctx, s.device()))
+	s.must(c.WaitState(s.ctx, s.session, "logged_out"))
+	for s.mine(c).Epoch != 0 { // closed
+		s.pause()
+	}
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
 }
 
 // The end of a session is the end of one term: linked again on another connector

@@ -1,0 +1,73 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.mau.fi/whatsmeow/proto/waAdv"
+	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/types"
+
+	"cloudsession/connector/baileys"
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/watest"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/shared/envelope"
+)
+
+// furnished is an office that opens sessions. The service can't be reached.
+func furnished(t *testing.T) *office {
+	t.Helper()
+	o := newOffice(t)
+	keys, err := envelope.NewKeyring("a secret of this test, 0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := replicate.New(o.m.opt.Store, keys, replicate.Options{Credentials: baileys.Credentials, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(r.Close)
+	o.m.opt.Keys, o.m.opt.Replicator = keys, r
+	o.m.opt.Endpoint = whatsapp.Endpoint{Addr: "127.0.0.1:9", RootKey: watest.TestRootKey}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := o.m.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+// linkDevice puts into a session file what the phone's answer to a QR code does.
+func linkDevice(t *testing.T, db *sql.DB) {
+	t.Helper()
+	container := sqlstore.NewWithDB(db, "sqlite3", nil)
+	device := container.NewDevice()
+	jid := types.NewADJID("6281122223333", 0, 7)
+	device.ID, device.LID = &jid, types.NewADJID("100000000000001", 0, 7)
+	device.LID.Server = types.HiddenUserServer
+	device.Account = &waAdv.ADVSignedDeviceIdentity{
+		Details: []byte{1}, AccountSignatureKey: bytes.Repeat([]byte{2}, 32),
+		AccountSignature: bytes.Repeat([]byte{3}, 64), DeviceSignature: bytes.Repeat([]byte{4}, 64),
+	}
+	if err := container.PutDevice(t.Context(), device); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually asks again and again until a condition holds.
+func (o *office) eventually(what string, holds func() bool) {
+	o.t.Helper()
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
+	defer cancel()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			o.t.Fatalf("waited in vain for %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

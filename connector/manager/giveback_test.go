@@ -1,0 +1,119 @@
+package manager
+
+import (
+	"errors"
+	"testing"
+
+	"cloudsession/connector/control"
+	"cloudsession/connector/replicate"
+	"cloudsession/connector/whatsapp"
+	"cloudsession/infra/local/faultproxy"
+	"cloudsession/shared/cloudstore"
+)
+
+// linked is session x, closed here, with a device and its newest state in the file.
+func (o *office) linked() *session {
+	o.t.Helper()
+	s, err := o.m.entry("x")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := o.m.openLocked(o.t.Context(), s, openRequest{reason: "pair", create: true}); err != nil {
+		o.t.Fatal(err)
+	}
+	linkDevice(o.t, s.current().file.DB())
+	if err := o.m.pairingFailed(s, errors.New("gone"), func(control.PairEvent) {}); err != nil {
+		o.t.Fatal(err)
+	}
+	return s
+}
+
+// open opens a session and returns how it started; it fails while the endpoint is of no use.
+func (o *office) open(s *session) (start string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := o.m.openLocked(o.t.Context(), s, openRequest{reason: "load", byCommand: true}); err != nil {
+		return "", err
+	}
+	return s.current().taken.Start, nil
+}
+
+func (o *office) owner() cloudstore.Owner {
+	o.t.Helper()
+	owner, err := o.direct.Owner(o.t.Context(), "x")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return owner
+}
+
+// An opening from this machine's own file fails: nobody else has what is in it, and
+// the session stays this connector's.
+func TestOpeningThatFailsKeepsTheNewestState(t *testing.T) {
+	o := furnished(t)
+	s := o.linked()
+	if _, err := o.open(s); err != nil {
+		t.Fatal(err)
+	}
+	cur := s.current()
+	send := func(id string) {
+		t.Helper()
+		if _, _, err := cur.wa.Inbox().Reserve(t.Context(), id, id, "6281244445555@s.whatsapp.net", "text"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("pushed")
+	if err := cur.rep.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.proxy.Set(faultproxy.Fault{Cut: true})
+	send("not pushed")
+	s.setCurrent(nil)
+	if err := cur.shut(); err != nil {
+		t.Fatal(err)
+	}
+	o.proxy.Set(faultproxy.Fault{})
+
+	endpoint := o.m.opt.Endpoint
+	o.m.opt.Endpoint = whatsapp.Endpoint{Addr: "of no use"}
+	if _, err := o.open(s); err == nil {
+		t.Fatal("it was opened")
+	}
+	if owner := o.owner(); owner.ConnectorID != "me" || owner.Wanted != cloudstore.WantedOpen || owner.State != string(StateFailed) {
+		t.Errorf("after it failed: %+v", owner)
+	}
+	o.m.opt.Endpoint = endpoint
+	start, err := o.open(s)
+	if err != nil || start != replicate.StartOwnFile {
+		t.Fatalf("starts %q, %v; want from the own file", start, err)
+	}
+	if sends, err := s.current().wa.Inbox().Unfinished(t.Context()); err != nil || len(sends) != 2 {
+		t.Errorf("%d sends are to be repeated, %v; want both that were promised", len(sends), err)
+	}
+}
+
+// An opening that the process's end breaks off leaves the session to the next process
+// of this connector first, as closing it would have.
+func TestOpeningThatTheEndBreaksOff(t *testing.T) {
+	o := furnished(t)
+	s := o.linked()
+	if _, err := o.open(s); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
+	s.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.m.opt.Endpoint = whatsapp.Endpoint{Addr: "of no use"}
+	o.m.end()
+	if _, err := o.open(s); err == nil {
+		t.Fatal("it was opened")
+	}
+	if owner := o.owner(); owner.ConnectorID != "" || owner.ReservedFor != "me" {
+		t.Errorf("after it was broken off: %+v", owner)
+	}
+}
