@@ -85,12 +85,12 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 	if bootID == "" || state.BootID != bootID {
 		return false
 	}
-	epoch, seq := position(p)
+	epoch, seq := p.Epoch.Epoch, p.LastSeq
 	if state.Epoch+1 == p.Epoch.Epoch {
 		// A start from this very file may have been interrupted: had it come so far that it could change
 		// anything, the file would say that it is of that term. With any other epoch in between, somebody
 		// may have used the ratchets without leaving a row (modelled).
-		epoch, seq = position(p, StartOwnFile)
+		epoch, seq = position(state, p, StartOwnFile)
 	}
 	parts, ok := newest(state, p, inode, epoch, seq)
 	if ok && p.Owner.Backup == cloudstore.BackupOff {
@@ -107,18 +107,21 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 // has, and what was not pushed yet. It is for files that can't be resumed: of an earlier boot, or
 // marked because a clone has connected.
 func HoldsNewest(state capture.State, p cloudstore.Parent, inode uint64) bool {
-	epoch, seq := position(p, StartOwnFile, StartSafe) // a safe start that left no base had no socket (O5)
+	epoch, seq := position(state, p, StartOwnFile, StartSafe) // a safe start that left no base had no socket (O5)
 	_, ok := newest(state, p, inode, epoch, seq)
 	return ok
 }
 
 // position is where the log ends as a file of the parent's term knows it: in the parent, or, if that
 // left no row and began in one of the given ways, in the term before.
-func position(p cloudstore.Parent, starts ...string) (epoch, seq uint64) {
-	if p.MaxSeq == 0 && p.Epoch.ParentSeq != 0 && slices.Contains(starts, p.Epoch.Start) {
-		return p.Epoch.ParentEpoch, p.Epoch.ParentSeq
+func position(state capture.State, p cloudstore.Parent, starts ...string) (epoch, seq uint64) {
+	if p.MaxSeq > 0 || p.Epoch.ParentSeq == 0 || !slices.Contains(starts, p.Epoch.Start) {
+		return p.Epoch.Epoch, p.LastSeq
 	}
-	return p.Epoch.Epoch, p.LastSeq
+	if state.Epoch+1 == p.Epoch.Epoch && state.Epoch > p.Epoch.ParentEpoch {
+		return state.Epoch, 0 // neither did the term before, which is the file's: the last row is of an older one
+	}
+	return p.Epoch.ParentEpoch, p.Epoch.ParentSeq
 }
 
 // newest reports whether the file's term is the log's last, and the log ends where the file knows; parts

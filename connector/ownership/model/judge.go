@@ -61,6 +61,9 @@ func newest(f *File, p parent, skip bool, rules *Rules) (parts uint8, ok bool) {
 	epoch, seq := p.owner.Epoch, p.lastSeq
 	if skip && f.Epoch != epoch {
 		epoch, seq = p.before.Epoch, p.before.Seq
+		if f.Epoch+1 == p.owner.Epoch && f.Epoch > epoch {
+			epoch, seq = f.Epoch, 0 // the file's own term left nothing either
+		}
 	}
 	switch {
 	case !f.Exists || f.Epoch == 0:
