@@ -89,7 +89,7 @@ const maxSocketPath = 103
 
 func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	passed := s.pass(
-		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "STOP_SECONDS",
+		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "PROTECT_SECONDS", "STOP_SECONDS",
 		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH", "METRICS_ADDR",
 	)
 	passed["METRICS_ADDR"] = cmp.Or(passed["METRICS_ADDR"], "127.0.0.1:0") // many connectors run side by side
