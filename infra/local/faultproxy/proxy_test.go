@@ -16,7 +16,7 @@ import (
 )
 
 // patience is for what must happen, on a machine that may be busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // echo is a server that repeats lines and remembers them.
 type echo struct {
