@@ -33,12 +33,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	watest.SilenceSignal()
 	w := &world{t: t, ctx: ctx, dir: t.TempDir(), connectors: map[string]*rig.Connector{}}
 	var err error
-	w.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(w.dir, "stack"), Out: io.Discard, Built: true})
+	w.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(w.dir, "stack"), Out: io.Discard, Built: true, Env: rig.Unhurried})
 	w.must(err)
 	t.Cleanup(func() { w.must(w.rig.Close()) })
 	w.owner, err = w.rig.WhatsApp.NewPhone("628110000001", "Owner")
@@ -82,7 +82,7 @@ func (w *world) connector(id string) *rig.Connector {
 	c, err := w.rig.StartConnector(w.ctx, id, filepath.Join(w.dir, id), w.database...)
 	w.must(err)
 	w.t.Cleanup(func() {
-		if err := c.Stop(15 * time.Second); err != nil {
+		if err := c.Stop(rig.StopTime); err != nil {
 			w.t.Errorf("%v\n%s", err, c.Logs())
 		}
 	})

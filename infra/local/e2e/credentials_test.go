@@ -25,7 +25,7 @@ func TestRestoreFromCredentialsAlone(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(rig.StopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 	s.exec(s.database(), "DELETE FROM session_segments WHERE session_id = ?")
 
@@ -39,7 +39,7 @@ func TestRestoreFromARowOfTheNodeService(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(rig.StopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 
 	db, secret := s.database(), envOf(c, "SESSION_ENCRYPTION_SECRET")
@@ -59,7 +59,7 @@ func TestImportNodeRows(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(rig.StopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 	db := s.database()
 	nodeSecret := strings.Repeat("n", 40)

@@ -29,7 +29,7 @@ func TestForgetAConnector(t *testing.T) {
 		}
 	}
 	s.wait("three live connectors", stale(3, 0))
-	s.must(stops.Stop(15 * time.Second))
+	s.must(stops.Stop(rig.StopTime))
 	s.wait("the one that was stopped to be none of them", stale(2, 0))
 	s.must(gone.Kill9())
 	s.wait("the other to be stale", stale(1, 1))

@@ -70,7 +70,7 @@ func TestO6HandoffRefused(t *testing.T) {
 		t.Fatalf("drain: %v\n%s", err, out)
 	}
 	dead := s.connector("dead")
-	s.must(dead.Stop(15 * time.Second))
+	s.must(dead.Stop(rig.StopTime))
 
 	device := s.owner.Devices()[0]
 	gaps := len(world.WhatsApp.Gaps(&device)) // one, after pairing
@@ -159,7 +159,7 @@ func TestRollingRestart(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "moved 1, 0 open here") {
 			t.Fatalf("drain: %v\n%s", err, out)
 		}
-		s.must(c.Stop(15 * time.Second))
+		s.must(c.Stop(rig.StopTime))
 		again := s.connectorIn(c.ID(), c.DataDir())
 		both.Lock()
 		current[i] = again

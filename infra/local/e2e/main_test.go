@@ -50,7 +50,7 @@ func runTests(m *testing.M) (code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	world.Rig, err = rig.Start(ctx, rig.Options{
-		Dir: filepath.Join(dir, "stack"), Out: log,
+		Dir: filepath.Join(dir, "stack"), Out: log, Env: rig.Unhurried,
 		Transport: func(base http.RoundTripper) http.RoundTripper { return checker.Transport(base) },
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	n := world.next.Add(1)
 	s := &scene{t: t, ctx: ctx, number: n, session: fmt.Sprintf("%s %d", t.Name(), n)}
@@ -134,7 +134,7 @@ func (s *scene) connectorIn(id, dir string, env ...string) *rig.Connector {
 	s.must(err)
 	s.t.Cleanup(func() {
 		// A test that stopped or killed it already gets nil here as well.
-		if err := c.Stop(15 * time.Second); err != nil {
+		if err := c.Stop(rig.StopTime); err != nil {
 			s.t.Errorf("stop connector %s: %v", id, err)
 		}
 		if s.t.Failed() {

@@ -181,7 +181,7 @@ func TestEndsOfASession(t *testing.T) {
 			if n := rule.Hits(); n != 1 {
 				t.Errorf("%d attempts, want one", n)
 			}
-			s.must(c.Stop(15 * time.Second))
+			s.must(c.Stop(rig.StopTime))
 			s.waitStatus(`"state":"` + end.state + `"`) // and so it stays
 
 			other := s.connector("other")
@@ -216,7 +216,7 @@ func temporaryBan(t *testing.T) {
 	rule.Remove()
 	logins := world.WhatsApp.Device(device).Logins
 	s.waitOwner("wanted = 'open' AND connector_id IS NULL AND not_before IS NOT NULL")
-	s.must(c.Stop(15 * time.Second)) // what it knows is not in its memory alone
+	s.must(c.Stop(rig.StopTime)) // what it knows is not in its memory alone
 	other := s.connector("other")
 	if _, err := other.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "banned") {
 		t.Errorf("opened during the ban: %v", err)
@@ -348,7 +348,7 @@ func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
 	})
 	host, port, err := net.SplitHostPort(p.Addr())
 	s.must(err)
-	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port}
+	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port, protects}
 }
 
 func hostPort(cfg cloudstore.Config) string {

@@ -77,7 +77,7 @@ func TestSlowDatabaseLink(t *testing.T) {
 // The database's engine is killed and started again: the same.
 func TestDatabaseKilled(t *testing.T) {
 	s := newScene(t)
-	c := s.paired("c")
+	c := s.paired("c", protects)
 	s.talk(c)
 	s.waitPushed(c)
 	before, epoch := s.lastSynced(), s.mine(c).Epoch

@@ -17,7 +17,7 @@ func TestMultiDeviceAccess(t *testing.T) {
 	s := newScene(t)
 	laptop := s.paired("laptop")
 	s.talk(laptop)
-	s.must(laptop.Stop(15 * time.Second))
+	s.must(laptop.Stop(rig.StopTime))
 
 	server := s.connector("server")
 	opened, err := server.Open(s.ctx, s.session)

@@ -88,7 +88,7 @@ func (r *run) configured(what, value string) string {
 
 // start starts the system with every log at its most talkative.
 func start(t *testing.T) *run {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	r := &run{t: t, ctx: ctx, dir: t.TempDir(), session: random("canary-")}
 	r.canary.Add("the session's name", []byte(r.session))
@@ -96,6 +96,7 @@ func start(t *testing.T) *run {
 	var err error
 	r.rig, err = rig.Start(ctx, rig.Options{
 		Dir: filepath.Join(r.dir, "stack"), Out: log{&r.seen, inLogs},
+		Env:       rig.Unhurried,
 		Getenv:    func(name string) string { return environment[name] },
 		Transport: func(next http.RoundTripper) http.RoundTripper { return recorder{&r.seen, inAPI, false, next} },
 	})
@@ -188,7 +189,7 @@ func (r *run) connector(id string, env ...string) *rig.Connector {
 		select {
 		case <-c.Done(): // it was stopped or killed on purpose
 		default:
-			r.must(c.Stop(20 * time.Second))
+			r.must(c.Stop(rig.StopTime))
 		}
 		if r.t.Failed() {
 			r.t.Logf("log of %s:\n%s", id, c.Logs())

@@ -112,7 +112,7 @@ func TestStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Stop(30 * time.Second); err != nil {
+	if err := b.Stop(StopTime); err != nil {
 		t.Error(err)
 	}
 	before := s.secrets
