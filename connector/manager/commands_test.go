@@ -204,7 +204,7 @@ func (o *office) hold() *session {
 
 func (o *office) waitRunning(id string) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
 	defer cancel()
 	for o.row(id).State != cloudstore.CommandRunning {
 		select {
