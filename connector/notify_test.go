@@ -30,7 +30,7 @@ func serviceManager(t *testing.T, name string) *net.UnixConn {
 
 func heard(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)
@@ -55,7 +55,7 @@ func TestNotify(t *testing.T) {
 		var got []string
 		for _, say := range []func(){
 			func() { n.starting("waiting for TiDB", 90*time.Second) }, n.ready, n.alive,
-			func() { n.stopping(30 * time.Second) },
+			func() { n.stopping(2 * time.Minute) },
 		} {
 			say()
 			got = append(got, heard(t, manager))
