@@ -8,13 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/watest"
-	"cloudsession/infra/local/rig"
 )
 
 // device is the session's linked device.
@@ -179,7 +177,7 @@ func TestMessagesWhileTheDatabaseIsAway(t *testing.T) {
 	if lost, back := count("session is unprotected"), count("session is protected again"); lost != 1 || back != 1 {
 		t.Errorf("logged %d times that the session is unprotected, %d times that it is not", lost, back)
 	}
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 	elsewhere := s.connector("elsewhere")
 	_, err := elsewhere.Open(s.ctx, s.session)
 	s.must(err)

@@ -111,12 +111,12 @@ func TestWrongSecret(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 	other := s.connector("other", "SESSION_ENCRYPTION_SECRET=quite another secret, long enough to be taken")
 	if _, err := other.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("open with a wrong secret: %v", err)
 	}
-	s.must(other.Stop(rig.StopTime))
+	s.must(other.Stop(stopTime))
 	right := s.connector("right")
 	s.restore()
 	s.talk(right)

@@ -129,7 +129,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	})
 	s.talk(b)
 	s.waitPushed(b)
-	s.must(a.Stop(rig.StopTime))
+	s.must(a.Stop(stopTime))
 
 	s.must(b.Kill9())
 	s.must(os.RemoveAll(b.DataDir()))

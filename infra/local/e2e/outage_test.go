@@ -35,7 +35,7 @@ func TestKillBetweenCommitAndPush(t *testing.T) {
 	}
 	s.talk(again)
 	s.waitPushed(again)
-	s.must(again.Stop(rig.StopTime))
+	s.must(again.Stop(stopTime))
 
 	elsewhere := s.connector("elsewhere")
 	opened, err := elsewhere.Open(s.ctx, s.session)
@@ -53,7 +53,7 @@ func TestCleanStop(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 	if !strings.Contains(c.Logs(), "log sealed") || !strings.Contains(c.Logs(), "clean=true") {
 		t.Errorf("the connector did not say that it ended cleanly:\n%s", c.Logs())
 	}
@@ -93,7 +93,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	s.must(<-started)
 	s.must(c.Pair(s.ctx, s.session, s.owner))
 	s.talk(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 }
 
 // SQS is away: a command's row is found by the heartbeat all the same.
@@ -157,7 +157,7 @@ func TestDamagedCloudRow(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 
 	db := s.database()
 	flip := `UPDATE session_segments SET data = CONCAT(SUBSTRING(data, 1, LENGTH(data) - 40), CHAR(ASCII(SUBSTRING(data, LENGTH(data) - 39, 1)) ^ 1 USING binary), SUBSTRING(data, LENGTH(data) - 38)) WHERE session_id = ? AND kind = 'base'`
@@ -193,7 +193,7 @@ func TestDeleteAndSyncAgain(t *testing.T) {
 	s.call(http.StatusOK, http.MethodGet, "/status")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 	other := s.connector("other")
 	s.restore()
 	s.talk(other)

@@ -15,7 +15,7 @@ func TestSyncLeftBehindByAStop(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(rig.StopTime))
+	s.must(c.Stop(stopTime))
 	store := s.store()
 	left, _, err := store.CreateCommand(s.ctx, cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: s.session, Kind: cloudstore.CommandSync, ConnectorID: c.ID(),
