@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,6 +104,7 @@ func (w *world) enter(scene string) {
 	default:
 		w.t.Fatalf("no scene %q", scene)
 	}
+	w.wait("the connector to be ready", func() bool { return w.ready(a) })
 }
 
 // have has a session on a connector, with a text that has come in. It is paired when
@@ -125,7 +127,49 @@ func (w *world) have(c *rig.Connector, session string, phone *watest.Phone) {
 		_, err := c.Open(w.ctx, session)
 		w.must(err)
 	}
-	w.must(c.WaitState(w.ctx, session, "connected", "restored safely"))
+	w.wait("the session to be connected and pushed", func() bool { return w.quiet(c, session) })
+}
+
+// quiet tells whether a session is as transcripts show it: live, with nothing to be
+// done about it at the moment.
+func (w *world) quiet(c *rig.Connector, session string) bool {
+	w.t.Helper()
+	list, err := c.Sessions(w.ctx)
+	w.must(err)
+	return slices.ContainsFunc(list, func(s control.Session) bool {
+		live := s.State == "connected" || s.State == "restored safely"
+		return s.SessionID == session && live && s.SyncedAt != nil && !s.Pending && s.Unprotected == ""
+	})
+}
+
+// ready tells whether a connector says that it may be given sessions.
+func (w *world) ready(c *rig.Connector) bool {
+	w.t.Helper()
+	url, err := c.MetricsURL()
+	if err != nil {
+		return false // not said yet
+	}
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, url+"/readyz", http.NoBody)
+	w.must(err)
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	w.must(err)
+	w.must(resp.Body.Close())
+	return resp.StatusCode == http.StatusOK
+}
+
+// wait polls until a condition holds.
+func (w *world) wait(what string, condition func() bool) {
+	w.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-w.ctx.Done():
+			w.t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }
 
 func (w *world) holds(c *rig.Connector, session string) bool {
