@@ -94,9 +94,6 @@ func TestStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Logs() == "" || log.String() != c.Logs() {
-		t.Errorf("the connector's log is %q, its copy %q", c.Logs(), &log)
-	}
 	if err := s.NoteRun(c); err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +103,9 @@ func TestStack(t *testing.T) {
 	}
 	if err := c.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("a killed connector ended with %v", err)
+	}
+	if c.Logs() == "" || log.String() != c.Logs() {
+		t.Errorf("the connector's log is %q, its copy %q", c.Logs(), &log)
 	}
 
 	b, err := s.StartConnector(t.Context(), ConnectorOptions{ID: "b"})
