@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -152,14 +151,6 @@ func (r *run) webhook() {
 	}
 }
 
-// freeAddress is where nobody listens at the moment.
-func (r *run) freeAddress() string {
-	l, err := new(net.ListenConfig).Listen(r.ctx, "tcp", "127.0.0.1:0")
-	r.must(err)
-	r.must(l.Close())
-	return l.Addr().String()
-}
-
 func (r *run) bearer(scopes ...string) string {
 	token, err := r.rig.Stack.Token(scopes...)
 	r.must(err)
@@ -182,7 +173,7 @@ func (r *run) connector(id string, env ...string) *rig.Connector {
 	dir := filepath.Join(r.dir, id)
 	r.dirs = append(r.dirs, dir)
 	// whatsmeow has races of its own, which would fail a run with the race detector at random.
-	env = slices.Concat(r.env, []string{"GORACE=exitcode=0", "METRICS_ADDR=" + r.freeAddress()}, env)
+	env = slices.Concat(r.env, []string{"GORACE=exitcode=0", "METRICS_ADDR=127.0.0.1:0"}, env)
 	c, err := r.rig.StartConnector(r.ctx, id, dir, env...)
 	r.must(err)
 	r.t.Cleanup(func() {
@@ -313,14 +304,17 @@ func (r *run) metrics(c *rig.Connector) {
 		r.t.Log("this connector has no metrics")
 		return
 	}
-	addr := ""
-	for _, v := range c.Env() {
-		if value, ok := strings.CutPrefix(v, "METRICS_ADDR="); ok {
-			addr = value
+	base, err := c.MetricsURL()
+	for err != nil { // not said yet
+		select {
+		case <-r.ctx.Done():
+			r.t.Fatal(err)
+		case <-time.After(20 * time.Millisecond):
 		}
+		base, err = c.MetricsURL()
 	}
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		request, err := http.NewRequestWithContext(r.ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
+		request, err := http.NewRequestWithContext(r.ctx, http.MethodGet, base+path, http.NoBody)
 		r.must(err)
 		request.Close = true
 		response, err := http.DefaultClient.Do(request)
