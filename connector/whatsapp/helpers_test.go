@@ -306,14 +306,24 @@ func (w *world) waitText(p *watest.Phone, text string) watest.Received {
 // wait asks again and again until a condition holds.
 func (w *world) wait(what string, condition func() bool) {
 	w.t.Helper()
+	if !w.comes(what, condition) {
+		w.t.FailNow()
+	}
+}
+
+// comes is wait for other goroutines than the test's, which can't end it.
+func (w *world) comes(what string, condition func() bool) bool {
+	w.t.Helper()
 	deadline := time.After(patience)
 	for !condition() {
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-deadline:
-			w.t.Fatalf("%s: not in time", what)
+			w.t.Errorf("%s: not in time", what)
+			return false
 		}
 	}
+	return true
 }
 
 // lostBy counts the messages accepted for a phone that it has not shown.
