@@ -127,7 +127,7 @@ func (o *office) order(kind string) string {
 	o.t.Helper()
 	c, _, err := o.direct.CreateCommand(o.t.Context(), cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: "x", Kind: kind, ConnectorID: "me",
-		RequestedBy: "user", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "user", Deadline: time.Now().Add(time.Hour),
 	})
 	if err != nil {
 		o.t.Fatal(err)

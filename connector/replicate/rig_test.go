@@ -302,7 +302,7 @@ func openTiDB(t testing.TB, config cloudstore.Config) cloud {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := store.Migrate(ctx); err != nil {
 		t.Fatal(fmt.Errorf("migrate: %w", err))

@@ -18,7 +18,7 @@ import (
 func command(session, kind, connector, args string) cloudstore.Command {
 	return cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: session, Kind: kind, ConnectorID: connector, Args: json.RawMessage(args),
-		RequestedBy: "user 1", RequestID: "r1", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "user 1", RequestID: "r1", Deadline: time.Now().Add(time.Hour),
 	}
 }
 

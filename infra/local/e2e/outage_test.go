@@ -248,7 +248,7 @@ func (s *scene) database() *sql.DB {
 func (s *scene) retire() {
 	db, err := openDatabase(s.storeConfig())
 	s.must(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	_, err = db.ExecContext(ctx, "UPDATE session_owners SET wanted = 'closed'")
 	if err = errors.Join(err, db.Close()); err != nil {
@@ -258,7 +258,7 @@ func (s *scene) retire() {
 
 func (s *scene) exec(db *sql.DB, query string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Minute)
 	defer cancel()
 	res, err := db.ExecContext(ctx, query, s.session)
 	s.must(err)

@@ -19,7 +19,7 @@ func TestSyncLeftBehindByAStop(t *testing.T) {
 	store := s.store()
 	left, _, err := store.CreateCommand(s.ctx, cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: s.session, Kind: cloudstore.CommandSync, ConnectorID: c.ID(),
-		RequestedBy: "test", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "test", Deadline: time.Now().Add(time.Hour),
 	})
 	s.must(err)
 	s.connectorIn(c.ID(), c.DataDir())

@@ -414,7 +414,7 @@ func (s *scene) dump(db *sql.DB, table, where string) tableDump {
 
 func (s *scene) insert(db *sql.DB, d tableDump) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Minute)
 	defer cancel()
 	places := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(d.columns)), ", ") + ")"
 	for _, row := range d.values {
