@@ -117,7 +117,7 @@ func bootSystemd(t *testing.T, shared string) *sandbox {
 // removeGroups removes control groups, the innermost first, once their processes
 // are gone.
 func removeGroups(t *testing.T, top string) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		out, err := exec.Command("find", top, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").CombinedOutput()
 		if _, gone := os.Stat(top); os.IsNotExist(gone) {
