@@ -88,6 +88,9 @@ func TestO2FirstBackBuriesNobody(t *testing.T) {
 	s.wait("the other to be back", func() bool {
 		justBack()
 		row, err := store.Connector(s.ctx, a.ID())
+		if err == nil && row.Dead {
+			t.Fatal("the first connector back has buried the other")
+		}
 		return err == nil && row.Live
 	})
 	s.talk(a)
