@@ -40,6 +40,7 @@ type Config struct {
 	TestRoot     string `env:"WHATSAPP_TEST_ROOT" help:"root public key of the simulated service, 64 hex digits"`
 	LogLevel     string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat    string `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
+	ProtectTime  int    `env:"PROTECT_SECONDS" envDefault:"2" help:"how long an incoming message waits for TiDB before it is acknowledged without, in seconds"`
 	StopDeadline int    `env:"STOP_SECONDS" envDefault:"10" help:"how long a clean stop may take, in seconds"`
 }
 
@@ -175,11 +176,13 @@ func (c *Config) problems() (list []error) {
 	if !connectorName.MatchString(c.QueuePrefix) {
 		list = append(list, errors.New("QUEUE_PREFIX: use 1 to 40 letters, digits, - and _"))
 	}
-	if c.Capacity < 1 {
-		list = append(list, errors.New("CAPACITY: use 1 or more"))
-	}
-	if c.StopDeadline < 1 {
-		list = append(list, errors.New("STOP_SECONDS: use 1 or more"))
+	for _, v := range []struct {
+		name  string
+		value int
+	}{{"CAPACITY", c.Capacity}, {"PROTECT_SECONDS", c.ProtectTime}, {"STOP_SECONDS", c.StopDeadline}} {
+		if v.value < 1 {
+			list = append(list, fmt.Errorf("%s: use 1 or more", v.name))
+		}
 	}
 	if _, err := c.endpoint(); err != nil {
 		list = append(list, err)

@@ -15,7 +15,8 @@ import (
 type notifier struct {
 	addr   *net.UnixAddr
 	log    *slog.Logger
-	silent atomic.Bool // the last datagram was not delivered, which was logged
+	limit  time.Duration // of one datagram
+	silent atomic.Bool   // the last datagram was not delivered, which was logged
 }
 
 const (
@@ -32,7 +33,7 @@ func newNotifier(socket string, log *slog.Logger) (*notifier, error) {
 	if socket[0] != '/' && socket[0] != '@' {
 		return nil, fmt.Errorf("NOTIFY_SOCKET: %q is neither a path nor an abstract socket", socket)
 	}
-	return &notifier{addr: &net.UnixAddr{Name: socket, Net: "unixgram"}, log: log}, nil
+	return &notifier{addr: &net.UnixAddr{Name: socket, Net: "unixgram"}, log: log, limit: notifyTime}, nil
 }
 
 // ready: the sessions are being opened and the local socket answers.
@@ -74,7 +75,7 @@ func (n *notifier) send(state string) error {
 		return fmt.Errorf("notify service manager: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // a datagram is delivered or refused by then
-	if err := conn.SetWriteDeadline(time.Now().Add(notifyTime)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(n.limit)); err != nil {
 		return fmt.Errorf("notify service manager: %w", err)
 	}
 	if _, err := conn.Write([]byte(state)); err != nil {

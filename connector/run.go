@@ -134,7 +134,8 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 		DataDir: dir.Path(), Store: c.store, Keys: keys, Lease: c.lease,
 		Queue: seen.Queue(queue), QueueName: command.QueueName(cfg.QueuePrefix, cfg.ConnectorID),
 		Capacity: cfg.Capacity, Endpoint: endpoint, DeviceName: cfg.DeviceName, Webhook: hook, Log: log,
-		Observer: seen.Sessions, Traffic: seen.Traffic,
+		ProtectTime: time.Duration(cfg.ProtectTime) * time.Second,
+		Observer:    seen.Sessions, Traffic: seen.Traffic,
 	})
 	seen.watch(c, hook)
 	return c, nil

@@ -96,7 +96,7 @@ func hostTo(t *testing.T, env []string, log io.Writer) *lambdaemu.Host {
 	for _, name := range names() {
 		all = append(all, lambdaemu.Function{Name: name, Binary: bootstrap(t, name), Env: env})
 	}
-	host, err := lambdaemu.New(lambdaemu.Options{Functions: all, Timeout: slowestRun, Out: log})
+	host, err := lambdaemu.New(lambdaemu.Options{Functions: all, Timeout: slowestRun, InitTimeout: 2 * time.Minute, Out: log})
 	if err != nil {
 		t.Fatal(err)
 	}

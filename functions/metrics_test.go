@@ -94,10 +94,12 @@ func member[T string | float64](t *testing.T, members map[string]json.RawMessage
 // the alarms of template.yaml look at.
 func TestWatch(t *testing.T) {
 	config, store := seeded(t)
+	var log bytes.Buffer
+	host := hostTo(t, environment(config), &log)
 	connect(t, store, "vm-1").take("personal")
 	connect(t, store, "vm-2").take("toko")
 	stopped := connect(t, store, "vm-3")
-	renewed, err := store.RenewLease(t.Context(), "vm-1", lookUp(t, store, "vm-1"), time.Minute, cloudstore.Load{SyncLag: 61500 * time.Millisecond})
+	renewed, err := store.RenewLease(t.Context(), "vm-1", lookUp(t, store, "vm-1"), time.Hour, cloudstore.Load{SyncLag: 61500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +109,6 @@ func TestWatch(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	host := hostTo(t, environment(config), &log)
 	look(t, host)
 	host.Close()
 	got := metricsIn(t, log.String(), renewed.Now.Add(-time.Minute))

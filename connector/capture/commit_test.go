@@ -119,7 +119,7 @@ func TestSignalComesWhenTheCommitIsVisible(t *testing.T) {
 		}
 		failed <- nil
 	}()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for count := 0; count < writes; {
 		select {
 		case <-wake:
@@ -193,8 +193,12 @@ func TestCloseIsABarrier(t *testing.T) {
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- f.Close() }()
-	for deadline := time.Now().Add(10 * time.Second); !f.closing.Load(); {
-		if time.Now().After(deadline) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(2 * time.Minute); !f.closing.Load(); {
+		select {
+		case <-tick.C:
+		case <-late:
 			t.Fatal("Close did not begin")
 		}
 	}

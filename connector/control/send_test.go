@@ -35,7 +35,7 @@ func TestPostWithAKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: Handler(&keyed{sent: map[string]Sent{}}), ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: Handler(&keyed{sent: map[string]Sent{}}), ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {

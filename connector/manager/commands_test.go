@@ -128,7 +128,7 @@ func (o *office) order(kind string) string {
 	o.t.Helper()
 	c, _, err := o.direct.CreateCommand(o.t.Context(), cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: "x", Kind: kind, ConnectorID: "me",
-		RequestedBy: "user", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "user", Deadline: time.Now().Add(time.Hour),
 	})
 	if err != nil {
 		o.t.Fatal(err)
@@ -205,7 +205,7 @@ func (o *office) hold() *session {
 
 func (o *office) waitRunning(id string) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
 	defer cancel()
 	for o.row(id).State != cloudstore.CommandRunning {
 		select {

@@ -55,8 +55,10 @@ type Options struct {
 	DeviceName string              // shown in the phone's list of linked devices
 	Webhook    *webhook.Dispatcher // delivers messages to the application; nil for none
 	Traffic    whatsapp.Observer   // is told what passes through the sessions; nil: nobody
-	Log        *slog.Logger
-	Observer   Observer // nil: nobody
+	// ProtectTime is how long an incoming message waits for TiDB before it is acknowledged without (A1). Default 2 s.
+	ProtectTime time.Duration
+	Log         *slog.Logger
+	Observer    Observer // nil: nobody
 }
 
 // Manager holds the sessions of one connector process.
@@ -92,6 +94,7 @@ type Manager struct {
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
 	opt.Observer = cmp.Or[Observer](opt.Observer, nobody{})
+	opt.ProtectTime = cmp.Or(opt.ProtectTime, protectTime)
 	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce), baseTime: baseTime}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())

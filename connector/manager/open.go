@@ -301,6 +301,7 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
 	o := &opened{taken: taken, gone: make(chan struct{}), safe: taken.Start == replicate.StartSafe || p.staged.safe()}
+	o.protection.limit = m.opt.ProtectTime
 	o.fresh.Store(taken.Start == replicate.StartNew && p.staged == nil)
 	term := replicate.Term{
 		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,

@@ -10,7 +10,7 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
-// protectTime is how long an incoming message waits for TiDB before it is acknowledged without (A1).
+// protectTime is the default of Options.ProtectTime.
 const protectTime = 2 * time.Second
 
 // durability is what protection needs of a *replicate.Session.
@@ -19,12 +19,15 @@ type durability interface {
 	Err() error
 }
 
-// protection decides when an incoming message may be acknowledged to WhatsApp (A1). The zero value is ready for use.
+// protection decides when an incoming message may be acknowledged to WhatsApp (A1).
 //
 // A session is protected while each message waits until TiDB has it. The first one that TiDB keeps waiting for longer
-// than protectTime makes it unprotected: messages are then acknowledged once they are on this disk, until TiDB has
+// than limit makes it unprotected: messages are then acknowledged once they are on this disk, until TiDB has
 // taken the whole backlog and answers in time again.
-type protection struct{ unprotected atomic.Bool }
+type protection struct {
+	limit       time.Duration // Options.ProtectTime
+	unprotected atomic.Bool
+}
 
 // wait returns nil once a message that was stored before the call may be acknowledged. lost is called, once, when the
 // session becomes unprotected. An error means that it must not be acknowledged here: the log of the term has ended,
@@ -36,9 +39,9 @@ func (p *protection) wait(ctx context.Context, rep durability, lost func(cause e
 	if p.unprotected.Load() {
 		return nil
 	}
-	limit, cancel := context.WithTimeout(ctx, protectTime)
+	limited, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
-	err := rep.WaitDurable(limit)
+	err := rep.WaitDurable(limited)
 	switch {
 	case err == nil:
 		return nil
@@ -59,7 +62,7 @@ func (p *protection) regain(ctx context.Context, rep durability) error {
 		began := time.Now()
 		err := rep.WaitDurable(ctx)
 		switch {
-		case err == nil && time.Since(began) <= protectTime:
+		case err == nil && time.Since(began) <= p.limit:
 			p.unprotected.Store(false)
 			return nil
 		case err == nil: // the backlog is through, but TiDB is still too slow to wait for
@@ -73,7 +76,7 @@ func (p *protection) regain(ctx context.Context, rep durability) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(protectTime):
+		case <-time.After(p.limit):
 		}
 	}
 }

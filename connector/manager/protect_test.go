@@ -58,7 +58,7 @@ func waits(t *testing.T, p *protection, l *slowLog) (took time.Duration, lost in
 
 func TestMessageWaitsForTheCloud(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p protection
+		p := protection{limit: protectTime}
 		l := &slowLog{takes: 700 * time.Millisecond}
 		for range 3 {
 			if took, lost, err := waits(t, &p, l); took != l.takes || lost != 0 || err != nil {
@@ -72,7 +72,7 @@ func TestMessageWaitsForTheCloud(t *testing.T) {
 // time.
 func TestOnlyOneMessageWaitsInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p protection
+		p := protection{limit: protectTime}
 		l := &slowLog{takes: time.Hour}
 		if took, lost, err := waits(t, &p, l); took != protectTime || lost != 1 || err != nil {
 			t.Errorf("the first waited %v, %d times unprotected, %v", took, lost, err)
@@ -110,7 +110,7 @@ func TestEndedLogAcknowledgesNothing(t *testing.T) {
 	for _, end := range []error{replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed} {
 		for _, unprotected := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				var p protection
+				p := protection{limit: protectTime}
 				p.unprotected.Store(unprotected)
 				l := &slowLog{err: fmt.Errorf("session x: %w", end)}
 				if took, lost, err := waits(t, &p, l); took != 0 || lost != 0 || !errors.Is(err, end) {
@@ -127,7 +127,7 @@ func TestEndedLogAcknowledgesNothing(t *testing.T) {
 // The log ends while a message waits.
 func TestFencedWhileAMessageWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p protection
+		p := protection{limit: protectTime}
 		l := &slowLog{takes: time.Second}
 		time.AfterFunc(500*time.Millisecond, func() { l.set(0, replicate.ErrFenced) })
 		if took, lost, err := waits(t, &p, l); took != time.Second || lost != 0 || !errors.Is(err, replicate.ErrFenced) {
@@ -139,7 +139,7 @@ func TestFencedWhileAMessageWaits(t *testing.T) {
 // A stopping session doesn't wait, and doesn't turn unprotected for it.
 func TestStopEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p protection
+		p := protection{limit: protectTime}
 		l := &slowLog{takes: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()

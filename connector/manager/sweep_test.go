@@ -23,6 +23,10 @@ func TestPlaceOfARestingSession(t *testing.T) {
 	if err := o.direct.Release(t.Context(), "free", 1, "", 0, cloudstore.WantedOpen); err != nil {
 		t.Fatal(err)
 	}
+	// Its lease, too.
+	if _, err := o.direct.RenewLease(t.Context(), "me", o.m.opt.Lease.Incarnation(), time.Hour, cloudstore.Load{Capacity: 1}); err != nil {
+		t.Fatal(err)
+	}
 	own, err := o.m.entry("own")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +42,7 @@ func TestPlaceOfARestingSession(t *testing.T) {
 		_, tried = o.m.sessions["free"]
 		return tried
 	}
-	own.failed(time.Now())
+	own.failed(time.Now().Add(time.Hour)) // its rest outlasts the test
 	if swept() {
 		t.Error("the place of a resting session was given away")
 	}

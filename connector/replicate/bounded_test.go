@@ -3,9 +3,7 @@ package replicate
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"testing"
-	"time"
 )
 
 // What waits while the database is away is bounded by the state's size, not by
@@ -74,10 +72,7 @@ func TestBacklogsArePushedInTurns(t *testing.T) {
 	}
 	lane := g.repl.lanes[0]
 	var units, waiting, long int
-	for late := time.Now().Add(30 * time.Second); units+waiting < len(all); runtime.Gosched() {
-		if time.Now().After(late) {
-			t.Fatalf("%d sessions have a push in the lane, %d wait for their turn", units, waiting)
-		}
+	g.await("each session to have a push in the lane, or to wait for its turn", func() bool {
 		lane.mu.Lock()
 		units, long = len(lane.rows), 0
 		for _, u := range lane.rows {
@@ -89,7 +84,8 @@ func TestBacklogsArePushedInTurns(t *testing.T) {
 		lane.slots.mu.Lock()
 		waiting = len(lane.slots.waiting)
 		lane.slots.mu.Unlock()
-	}
+		return units+waiting >= len(all)
+	})
 	if long > slotsPerLane {
 		t.Errorf("%d long deltas in memory at once", long)
 	}

@@ -86,8 +86,11 @@ func testOwnFile(t *testing.T, c cloud, big bool, kind fault) {
 	l.steps(20)
 	l.flush()
 
-	appends := 0
-	g.store.set(func(_ context.Context, op string, _ []string) fault {
+	appends, last := 0, 2
+	if big {
+		last = 3
+	}
+	ctx := g.untilTried("append", last, func(op string) fault {
 		if op != "append" {
 			return fine
 		}
@@ -104,7 +107,7 @@ func testOwnFile(t *testing.T, c cloud, big bool, kind fault) {
 		l.bulk(3<<20, 0)
 	}
 	l.steps(20)
-	_ = l.repl.WaitDurable(shortly(t))
+	_ = l.repl.WaitDurable(ctx)
 	want := g.dump(l.file)
 	g.crash()
 	g.store.set(nil)
@@ -127,9 +130,9 @@ func TestOwnFileAfterAnInterruptedStart(t *testing.T) {
 		l := g.pair("personal", testSeed(t))
 		l.steps(20)
 		l.flush()
-		g.store.set(func(context.Context, string, []string) fault { return lost })
+		ctx := g.untilTried("append", 2, always(lost))
 		l.steps(20)
-		_ = l.repl.WaitDurable(shortly(t))
+		_ = l.repl.WaitDurable(ctx)
 		want := g.dump(l.file)
 		g.crash()
 		g.store.set(nil)
@@ -227,14 +230,14 @@ func TestSafeStartIsRepeated(t *testing.T) {
 			l.flush()
 			g.crash()
 			taken, path, found := g.restored(l.id, StartSafe)
-			g.store.set(func(_ context.Context, op string, _ []string) fault {
+			ctx := g.untilTried("firstbase", 2, func(op string) fault {
 				if op == "firstbase" {
 					return kind
 				}
 				return fine
 			})
 			l = g.resume(taken, path, found, 1)
-			if err := l.repl.Flush(shortly(t)); !errors.Is(err, context.DeadlineExceeded) {
+			if err := l.repl.Flush(ctx); !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
 			}
 			g.crash()
@@ -250,9 +253,9 @@ func TestSafeStartIsRepeated(t *testing.T) {
 // TestUnpushedNewSession: the only copy of a new session is its file.
 func TestUnpushedNewSession(t *testing.T) {
 	g := newRig(t, newMemory())
-	g.store.set(func(context.Context, string, []string) fault { return lost })
+	ctx := g.untilTried("firstbase", 2, always(lost))
 	l := g.pair("personal", 1)
-	if err := l.repl.Flush(shortly(t)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.repl.Flush(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	g.crash()
@@ -290,12 +293,11 @@ func TestMultiPartBaseCut(t *testing.T) {
 			}
 			return fine
 		})
-		go l.repl.Rebase(shortly(t), false) //nolint:errcheck // it is meant to break off
-		for len(rowsOfEpoch(g, l.id, 1)) < len(heads)+2 {
-			if t.Context().Err() != nil {
-				t.Fatal("the second base never started")
-			}
-		}
+		ctx, giveUp := context.WithCancel(t.Context())
+		defer giveUp()
+		go l.repl.Rebase(ctx, false) //nolint:errcheck // it is meant to break off
+		g.await("the second base to start", func() bool { return len(rowsOfEpoch(g, l.id, 1)) >= len(heads)+2 })
+		giveUp()
 		g.crash()
 		g.store.set(nil)
 		taken, path, found := g.restored(l.id, "")

@@ -74,7 +74,7 @@ func processorTime(t testing.TB) time.Duration {
 
 // A message that comes in after somebody else has taken the session is not acknowledged, however often it comes: it is
 // the new owner's (A1).
-func TestFencedSessionAcknowledgesNothing(t *testing.T) {
+func TestTakenSessionAcknowledgesNothing(t *testing.T) {
 	g := newRig(t, newMemory())
 	service := new(watest.Service)
 	addr, err := service.Listen("127.0.0.1:0")

@@ -215,9 +215,26 @@ func (l *live) flush() {
 	l.must(l.repl.Flush(l.limit()))
 }
 
+// patience is for what must happen, on a machine that may be busy.
+const patience = 2 * time.Minute
+
+// await polls until a condition holds.
+func (g *rig) await(what string, condition func() bool) {
+	g.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(patience); !condition(); {
+		select {
+		case <-tick.C:
+		case <-late:
+			g.must(fmt.Errorf("waited in vain for %s", what))
+		}
+	}
+}
+
 // limit is a context that ends a test which hangs.
 func (g *rig) limit() context.Context {
-	ctx, cancel := context.WithTimeout(g.ctx(), time.Minute)
+	ctx, cancel := context.WithTimeout(g.ctx(), patience)
 	g.Cleanup(cancel)
 	return ctx
 }
@@ -285,7 +302,7 @@ func openTiDB(t testing.TB, config cloudstore.Config) cloud {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := store.Migrate(ctx); err != nil {
 		t.Fatal(fmt.Errorf("migrate: %w", err))
@@ -296,3 +313,21 @@ func openTiDB(t testing.TB, config cloudstore.Config) cloud {
 	}
 	return store
 }
+
+// untilTried sets the store's faults, and returns a context for calls that must not
+// come back: it ends when an operation is tried for the nth time, and so after the
+// outcome of the time before.
+func (g *rig) untilTried(op string, n int, faults func(op string) fault) context.Context {
+	ctx, giveUp := context.WithCancel(g.limit())
+	g.Cleanup(giveUp)
+	var tried atomic.Int32
+	g.store.set(func(_ context.Context, now string, _ []string) fault {
+		if now == op && int(tried.Add(1)) == n {
+			giveUp()
+		}
+		return faults(now)
+	})
+	return ctx
+}
+
+func always(f fault) func(string) fault { return func(string) fault { return f } }

@@ -376,14 +376,14 @@ func TestContinuedTerm(t *testing.T) {
 	l := g.pair("personal", 1)
 	l.flush()
 	for _, kind := range []fault{lostPersisted, lost} {
-		g.store.set(func(_ context.Context, op string, _ []string) fault {
+		ctx := g.untilTried("append", 2, func(op string) fault {
 			if op == "append" {
 				return kind
 			}
 			return fine
 		})
 		l.steps(20)
-		if err := l.repl.WaitDurable(shortly(t)); !errors.Is(err, context.DeadlineExceeded) {
+		if err := l.repl.WaitDurable(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		l.repl.Close()
@@ -396,13 +396,6 @@ func TestContinuedTerm(t *testing.T) {
 			t.Fatalf("attached with a push in flight whose bytes are gone: %v", err)
 		}
 	}
-}
-
-// shortly is a context for calls that must not come back.
-func shortly(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 100_000_000)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // sameLane and otherLane make session ids by the lane they fall into.

@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
@@ -63,7 +63,7 @@ func openUnconfigured(t *testing.T) *client {
 func openFile(t *testing.T, path string) *client {
 	t.Helper()
 	ctx := testContext(t)
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(120000)&_pragma=journal_mode(wal)&_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // A client pairs with Alice's phone by QR code and writes to Bob.
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	whatsmeow.WACertPubKey = watest.TestRootKey // once in each process
 

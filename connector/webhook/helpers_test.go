@@ -151,10 +151,10 @@ func (r *receiver) wait(n int) []string {
 	})
 }
 
-// waitFor asks until it gets what it waits for, a minute at most.
+// waitFor asks until it gets what it waits for, two minutes at most.
 func waitFor[T any](t *testing.T, ask func() (T, bool)) T {
 	t.Helper()
-	limit, tick := time.NewTimer(time.Minute), time.NewTicker(5*time.Millisecond)
+	limit, tick := time.NewTimer(2*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer limit.Stop()
 	defer tick.Stop()
 	for {

@@ -136,7 +136,7 @@ func TestParallelWithABound(t *testing.T) {
 		}
 		select {
 		case <-full:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 		}
 		return http.StatusOK
 	})

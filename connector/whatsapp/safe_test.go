@@ -201,7 +201,7 @@ func TestSafeStartStepsAreRepeated(t *testing.T) {
 		return n.Tag == "iq" && n.Attrs["xmlns"] == "encrypt" && set.Tag == "skey"
 	})
 	go func() {
-		w.wait("two broken uploads", func() bool { return rule.Hits() >= 2 })
+		w.comes("two broken uploads", func() bool { return rule.Hits() >= 2 })
 		if state, _ := c.State(); state.Live() {
 			t.Errorf("state %q without fresh prekeys", state)
 		}

@@ -107,8 +107,9 @@ type Session struct {
 
 	historyLock sync.Mutex
 
-	hangUpGrace time.Duration // hangUpGrace, but in tests
-	sendGrace   time.Duration // sendGrace, but in tests
+	hangUpGrace  time.Duration // hangUpGrace, but in tests
+	sendGrace    time.Duration // sendGrace, but in tests
+	handlerGrace time.Duration // handlerGrace, but in tests
 
 	testMessage func(*events.Message) error       // called first for each message; tests make it fail or panic
 	testPause   func(time.Duration) time.Duration // told each pause before a connection; returns what is slept instead
@@ -131,7 +132,8 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
-		deliveries: make(map[string]*delivery), hangUpGrace: hangUpGrace, sendGrace: sendGrace,
+		deliveries:  make(map[string]*delivery),
+		hangUpGrace: hangUpGrace, sendGrace: sendGrace, handlerGrace: handlerGrace,
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err

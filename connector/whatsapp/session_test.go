@@ -215,7 +215,7 @@ func TestPassingRefusalsAreTriedAgain(t *testing.T) {
 		rule := w.service.Faults().RefuseLogins(nil, watest.Refusal{Reason: reason})
 		c := w.open(paired.path)
 		go func() { // lets the login pass once it was refused
-			w.wait("refusal", func() bool { return w.service.Counters().LoginsRefused > 0 })
+			w.comes("refusal", func() bool { return w.service.Counters().LoginsRefused > 0 })
 			rule.Remove()
 		}()
 		c.connect(false)

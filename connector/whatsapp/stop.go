@@ -37,8 +37,8 @@ func (s *Session) Stop(ctx context.Context) error {
 	s.cancel()
 	s.mu.Unlock()
 	close(s.hungUp)
-	errHandlers := waitFor(ctx, handlerGrace, "handlers", s.handlers.wait)
-	errTasks := waitFor(ctx, handlerGrace, "background work", s.waitTasks)
+	errHandlers := waitFor(ctx, s.handlerGrace, "handlers", s.handlers.wait)
+	errTasks := waitFor(ctx, s.handlerGrace, "background work", s.waitTasks)
 	s.announceStop()
 	return errors.Join(errSends, errHandlers, errTasks)
 }

@@ -63,6 +63,7 @@ func TestStopWhileTheServiceIsSilent(t *testing.T) {
 	defer silent.Wait()
 	defer close(end)
 	c := w.open(paired.path, func(cfg *Config) { cfg.Endpoint.Addr = server.Listener.Addr().String() })
+	c.handlerGrace = handlerGrace
 	ctx, cancel := context.WithCancel(testContext(t))
 	go func() {
 		<-dialled

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,12 +34,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	watest.SilenceSignal()
 	w := &world{t: t, ctx: ctx, dir: t.TempDir(), connectors: map[string]*rig.Connector{}}
 	var err error
-	w.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(w.dir, "stack"), Out: io.Discard, Built: true})
+	w.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(w.dir, "stack"), Out: io.Discard, Built: true, Env: rig.Unhurried})
 	w.must(err)
 	t.Cleanup(func() { w.must(w.rig.Close()) })
 	w.owner, err = w.rig.WhatsApp.NewPhone("628110000001", "Owner")
@@ -82,7 +83,7 @@ func (w *world) connector(id string) *rig.Connector {
 	c, err := w.rig.StartConnector(w.ctx, id, filepath.Join(w.dir, id), w.database...)
 	w.must(err)
 	w.t.Cleanup(func() {
-		if err := c.Stop(15 * time.Second); err != nil {
+		if err := c.Stop(rig.StopTime); err != nil {
 			w.t.Errorf("%v\n%s", err, c.Logs())
 		}
 	})
@@ -103,6 +104,7 @@ func (w *world) enter(scene string) {
 	default:
 		w.t.Fatalf("no scene %q", scene)
 	}
+	w.wait("the connector to be ready", func() bool { return w.ready(a) })
 }
 
 // have has a session on a connector, with a text that has come in. It is paired when
@@ -125,7 +127,49 @@ func (w *world) have(c *rig.Connector, session string, phone *watest.Phone) {
 		_, err := c.Open(w.ctx, session)
 		w.must(err)
 	}
-	w.must(c.WaitState(w.ctx, session, "connected", "restored safely"))
+	w.wait("the session to be connected and pushed", func() bool { return w.quiet(c, session) })
+}
+
+// quiet tells whether a session is as transcripts show it: live, with nothing to be
+// done about it at the moment.
+func (w *world) quiet(c *rig.Connector, session string) bool {
+	w.t.Helper()
+	list, err := c.Sessions(w.ctx)
+	w.must(err)
+	return slices.ContainsFunc(list, func(s control.Session) bool {
+		live := s.State == "connected" || s.State == "restored safely"
+		return s.SessionID == session && live && s.SyncedAt != nil && !s.Pending && s.Unprotected == ""
+	})
+}
+
+// ready tells whether a connector says that it may be given sessions.
+func (w *world) ready(c *rig.Connector) bool {
+	w.t.Helper()
+	url, err := c.MetricsURL()
+	if err != nil {
+		return false // not said yet
+	}
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, url+"/readyz", http.NoBody)
+	w.must(err)
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	w.must(err)
+	w.must(resp.Body.Close())
+	return resp.StatusCode == http.StatusOK
+}
+
+// wait polls until a condition holds.
+func (w *world) wait(what string, condition func() bool) {
+	w.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-w.ctx.Done():
+			w.t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }
 
 func (w *world) holds(c *rig.Connector, session string) bool {

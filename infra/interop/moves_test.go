@@ -38,7 +38,7 @@ func newMoving(t *testing.T) *moving {
 	watest.SilenceSignal()
 	m := &moving{t: t, ctx: ctx, dir: t.TempDir()}
 	var err error
-	m.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(m.dir, "stack"), Out: io.Discard})
+	m.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(m.dir, "stack"), Out: io.Discard, Env: rig.Unhurried})
 	must(t, err)
 	t.Cleanup(func() { must(t, m.rig.Close()) })
 	m.c, err = m.rig.StartConnector(ctx, "c", filepath.Join(m.dir, "c"))

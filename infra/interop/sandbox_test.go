@@ -119,7 +119,7 @@ func (s *sandbox) run(command string) string {
 // until repeats a command until it succeeds, for a minute.
 func (s *sandbox) until(command string) {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		out, code := s.try(command)
 		if code == 0 {

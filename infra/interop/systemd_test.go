@@ -117,7 +117,7 @@ func bootSystemd(t *testing.T, shared string) *sandbox {
 // removeGroups removes control groups, the innermost first, once their processes
 // are gone.
 func removeGroups(t *testing.T, top string) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		out, err := exec.Command("find", top, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").CombinedOutput()
 		if _, gone := os.Stat(top); os.IsNotExist(gone) {
@@ -153,7 +153,7 @@ func newService(t *testing.T) *service {
 	t.Cleanup(cancel)
 	watest.SilenceSignal()
 	dir, build := t.TempDir(), t.TempDir()
-	world, err := rig.Start(ctx, rig.Options{Dir: filepath.Join(dir, "stack"), Out: io.Discard})
+	world, err := rig.Start(ctx, rig.Options{Dir: filepath.Join(dir, "stack"), Out: io.Discard, Env: rig.Unhurried})
 	must(t, err)
 	t.Cleanup(func() { must(t, world.Close()) })
 	v := &service{ctx: ctx, session: "toko"}
@@ -165,7 +165,7 @@ func newService(t *testing.T) *service {
 	must(t, err)
 	must(t, c.Pair(ctx, v.session, v.owner))
 	must(t, c.Close(ctx, v.session))
-	must(t, c.Stop(15*time.Second))
+	must(t, c.Stop(rig.StopTime))
 
 	makePackage(t, build, "1.0.0")
 	v.sandbox = bootSystemd(t, build)

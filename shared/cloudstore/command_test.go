@@ -18,7 +18,7 @@ import (
 func command(session, kind, connector, args string) cloudstore.Command {
 	return cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: session, Kind: kind, ConnectorID: connector, Args: json.RawMessage(args),
-		RequestedBy: "user 1", RequestID: "r1", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "user 1", RequestID: "r1", Deadline: time.Now().Add(time.Hour),
 	}
 }
 
@@ -227,7 +227,7 @@ func TestPendingCommandsBehindManyAtWork(t *testing.T) {
 	db := rawDB(t, config)
 	for i := range atWork {
 		mustExec(t, db, `INSERT INTO commands (command_id, session_id, kind, args, state, attempt, connector_id, incarnation, requested_by, deadline)
-			VALUES (?, ?, 'sync', '{}', 'running', 1, 'me', 'me/1', 'user', NOW(6) + INTERVAL 1 MINUTE)`, fmt.Sprintf("%026d", i), fmt.Sprint("session ", i))
+			VALUES (?, ?, 'sync', '{}', 'running', 1, 'me', 'me/1', 'user', NOW(6) + INTERVAL 1 HOUR)`, fmt.Sprintf("%026d", i), fmt.Sprint("session ", i))
 	}
 	queued := create(t, s, command("waits", cloudstore.CommandSync, "me", "{}"))
 	commands, err := s.PendingCommands(t.Context(), "me", atWork)

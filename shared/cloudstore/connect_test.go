@@ -303,7 +303,7 @@ func TestServerEndsSilentTransactions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeQuietly(frozen)
-	for _, query := range []string{"SET wait_timeout = 1", "BEGIN", "UPDATE session_owners SET state = 'locked' WHERE session_id = 'x'"} {
+	for _, query := range []string{"BEGIN", "UPDATE session_owners SET state = 'locked' WHERE session_id = 'x'", "SET wait_timeout = 1"} {
 		if _, err := frozen.ExecContext(t.Context(), query); err != nil {
 			t.Fatal(err)
 		}

@@ -266,7 +266,7 @@ func TestStaleWriterRace(t *testing.T) {
 		fenced := false
 		pushes := uint64(rnd.IntN(12))
 		reached := make(chan struct{})
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		var wg sync.WaitGroup
 		var once sync.Once
 		wg.Go(func() {

@@ -19,7 +19,7 @@ func TestTakeOfAFreeSessionLocksItsTakerOnly(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "SELECT connector_id FROM connectors WHERE connector_id IN ('b', '') FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := s.Take(ctx, request("x", "a")); err != nil {
 		t.Errorf("take of a new session: %v", err)

@@ -54,7 +54,7 @@ func TestVitals(t *testing.T) {
 	expire(t, db, "b")
 	stale := cloudstore.Vitals{LiveConnectors: 1, StaleConnectors: 1, SyncLag: 1500 * time.Millisecond, SessionsOpen: 1, SessionsWithoutOwner: 1}
 	wantVitals(t, s, "a lease that is over, and its lag with it", stale)
-	mustExec(t, db, "UPDATE connectors SET renewed_since = NOW(6) - INTERVAL 1 MINUTE WHERE connector_id = 'a'")
+	mustExec(t, db, "UPDATE connectors SET renewed_since = NOW(6) - INTERVAL 2 HOUR WHERE connector_id = 'a'")
 	if buried, err := s.BuryConnector(t.Context(), "b", "a", "a/1", 0); err != nil || !buried {
 		t.Fatal(buried, err)
 	}

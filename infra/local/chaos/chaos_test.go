@@ -24,7 +24,7 @@ var loss = Schedule{
 	Length: 15 * time.Second,
 	Actions: []Action{
 		{At: 2 * time.Second, Kind: Cut, Machine: 0, Link: linkTiDB, For: 12 * time.Second},
-		{At: 5 * time.Second, Kind: KillEmpty, Machine: 0, For: 9 * time.Second},
+		{At: 5 * time.Second, Kind: KillEmpty, Machine: 0, For: 9 * time.Second, Sent: 3},
 	},
 }
 
@@ -68,7 +68,7 @@ func TestHarnessSeesTheLoss(t *testing.T) {
 	t.Parallel()
 	report, err := run(t, Options{
 		Schedules: slices.Values([]Schedule{loss}), Machines: 2, Lines: 2,
-		Connector: build(t, "cloudsession_unsafe_restore"), Tolerate: []string{"I3"}, Settle: 12 * time.Second,
+		Connector: build(t, "cloudsession_unsafe_restore"), Tolerate: []string{"I3"}, Settle: 3 * time.Minute, Lost: 12 * time.Second,
 	})
 	var v *Violation
 	if !errors.As(err, &v) {
@@ -101,7 +101,7 @@ func run(t *testing.T, o Options) (*Report, error) {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	o.Dir, o.Out = dir, t.Output()
 	report, err := Run(ctx, o)

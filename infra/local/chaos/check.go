@@ -23,7 +23,7 @@ func describeLost(whose string, lost []watest.Copy) string {
 
 // lateLogin is how much later than another connector's take a login may come:
 // the owner looks at its lease, and then dials.
-const lateLogin = time.Second
+const lateLogin = 10 * time.Second
 
 // checkAdmissions is I1: whoever was admitted as a device was the session's owner
 // then. (That no two are admitted at once is the service's doing: it replaces.)
@@ -120,7 +120,7 @@ func (h *Harness) checkInboxes() error {
 }
 
 func (h *Harness) checkInbox(m *machine, session string) error {
-	ctx, cancel := context.WithTimeout(h.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.ctx, limit)
 	defer cancel()
 	listed, texts := map[string]bool{}, map[string]string{}
 	twice := ""
@@ -190,7 +190,7 @@ func (h *Harness) checkCommands() error {
 	for {
 		var n int
 		var session, kind string
-		ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(h.ctx, limit)
 		err := h.db.QueryRowContext(ctx, query).Scan(&n, &session, &kind)
 		cancel()
 		if err != nil {

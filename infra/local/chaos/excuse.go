@@ -1,7 +1,10 @@
 package chaos
 
 import (
+	"bytes"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mau.fi/whatsmeow/types"
@@ -14,28 +17,59 @@ import (
 // for 2 s, and says "unprotected" meanwhile; then the disk was lost.
 const unprotected = "acknowledged while TiDB was out of reach, and lost with the disk"
 
-// lastMoment is how long a change may take to be replicated while nothing is
-// wrong with TiDB, on a busy machine.
-const lastMoment = 3 * time.Second
+// hearing is how long after the connector wrote a line the harness may read it.
+const hearing = 10 * time.Second
 
-// period is a time during which something was wrong with a machine.
-type period struct{ from, until time.Time }
-
-func (p period) meets(from, until time.Time) bool {
-	return p.from.Before(until) && (p.until.IsZero() || p.until.After(from))
+// period is a time during which what a session acknowledged may have been on its
+// machine's disk alone: from when the connector said that the session is
+// unprotected until it said that TiDB has everything. One that was killed before
+// it could say so goes on unprotected, as far as can be told from here.
+type period struct {
+	session     string
+	from, until time.Time // until is zero while it lasts
 }
 
-// trouble notes that a machine can't reach TiDB as it should, until the function
-// it returns is called.
-func (m *machine) trouble() (over func()) {
+// sayings is a connector's log on its way to its file, read for what it says of
+// protection.
+type sayings struct {
+	m    *machine
+	rest []byte // a line that is not finished
+}
+
+var saying = regexp.MustCompile(`msg="(session is unprotected|session is protected again|session closed, log sealed)[^"]*".* session=("[^"]*"|\S+)`)
+
+// Write implements io.Writer.
+func (s *sayings) Write(b []byte) (int, error) {
+	s.rest = append(s.rest, b...)
+	for {
+		line, rest, whole := bytes.Cut(s.rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		if said := saying.FindSubmatch(line); said != nil {
+			s.m.said(string(said[1]), strings.Trim(string(said[2]), `"`))
+		}
+		s.rest = rest
+	}
+	return s.m.log.Write(b)
+}
+
+func (m *machine) said(what, session string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := len(m.troubles)
-	m.troubles = append(m.troubles, period{from: time.Now()})
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.troubles[i].until = time.Now()
+	if what == "session is unprotected" {
+		m.periods = append(m.periods, period{session: session, from: time.Now()})
+		return
+	}
+	m.endPeriods(session)
+}
+
+// endPeriods ends those of a session, or of all for "". m.mu is held.
+func (m *machine) endPeriods(session string) {
+	for i, p := range m.periods {
+		if p.until.IsZero() && (session == "" || session == p.session) {
+			m.periods[i].until = time.Now()
+		}
 	}
 }
 
@@ -43,21 +77,21 @@ func (m *machine) trouble() (over func()) {
 func (m *machine) lostDisk() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.endPeriods("")
 	m.losses = append(m.losses, time.Now())
 }
 
-// lostAfter reports whether the machine lost its disk after something was
-// written to it, and before that can be expected to be in TiDB.
-func (m *machine) lostAfter(written time.Time) bool {
+// lostAfter reports whether the machine lost its disk after something of a session
+// was written to it, and before its connector said that it is in TiDB.
+func (m *machine) lostAfter(session string, written time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, loss := range m.losses {
-		if loss.Before(written) {
-			continue
+		open := func(p period) bool {
+			lasted := p.until.Add(hearing).After(loss) // it was ended by the loss
+			return p.session == session && written.Add(hearing).After(p.from) && lasted
 		}
-		// TiDB need not have been whole again for long when the disk went.
-		trouble := func(p period) bool { return p.meets(written.Add(-lastMoment), loss) }
-		if slices.ContainsFunc(m.troubles, trouble) {
+		if loss.After(written) && slices.ContainsFunc(m.periods, open) {
 			return true
 		}
 	}
@@ -89,7 +123,8 @@ func (h *Harness) excused() map[string]int {
 
 func (h *Harness) excuse(c watest.Copy) string {
 	if c.Device.Device != 0 && c.Confirmed {
-		if m := h.machineOf(c.Device, c.ConfirmedAt); m != nil && m.lostAfter(c.ConfirmedAt) {
+		m, session := h.machineOf(c.Device, c.ConfirmedAt), h.sessionOf(c.Device)
+		if m != nil && m.lostAfter(session, c.ConfirmedAt) {
 			return unprotected
 		}
 	}

@@ -48,6 +48,9 @@ type Options struct {
 	// taken tries again at growing pauses of up to 15 s; a safe start has to hear
 	// from a phone; and this machine may be doing other things.
 	Settle time.Duration
+	// Lost is how long a message may stay missing once nothing else is. Default
+	// Settle.
+	Lost time.Duration
 	// Clocks says that Connector was built by BuildWithClock, and that machines'
 	// clocks are to be stepped.
 	Clocks bool
@@ -126,6 +129,7 @@ type counts struct {
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	o.Machines, o.Lines = cmp.Or(o.Machines, DefaultMachines), cmp.Or(o.Lines, DefaultLines)
 	o.Settle = cmp.Or(o.Settle, 100*time.Second)
+	o.Lost = cmp.Or(o.Lost, o.Settle)
 	h := &Harness{opt: o, dir: o.Dir, out: cmp.Or(o.Out, io.Discard), began: time.Now()}
 	h.count.kinds = map[Kind]int{}
 	watest.SilenceSignal()
@@ -206,7 +210,7 @@ func (h *Harness) assemble() error {
 		}
 		members = append(members, l.owner.PN())
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(h.ctx, 5*time.Minute)
 	defer cancel()
 	var err error
 	if h.group, err = h.lines[0].peer.CreateGroup(ctx, members...); err != nil {
@@ -264,6 +268,7 @@ func (h *Harness) playOne(s Schedule) error {
 	for _, a := range s.Actions {
 		acting.Go(func() {
 			if pause(h.ctx, time.Until(start.Add(a.At))) {
+				h.lines[a.Line%len(h.lines)].sends(talk, a.Sent)
 				h.act(a)
 			}
 		})
@@ -282,7 +287,7 @@ func (h *Harness) pairAgain() error {
 		if l.isLinked() {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+		ctx, cancel := context.WithTimeout(h.ctx, limit)
 		err := h.pairWhenReady(ctx, l, h.machines[i%len(h.machines)])
 		cancel()
 		if err != nil {

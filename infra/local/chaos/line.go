@@ -176,6 +176,18 @@ func (l *line) send(ctx context.Context, session string) {
 	}
 }
 
+// sends waits until n more of the application's messages are acknowledged, or ctx
+// ends.
+func (l *line) sends(ctx context.Context, n int) {
+	acknowledged := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.sent)
+	}
+	for before := acknowledged(); acknowledged() < before+n && pause(ctx, 50*time.Millisecond); {
+	}
+}
+
 func (l *line) sendOnce(ctx context.Context, session string, next *letter) bool {
 	for _, m := range l.h.machines {
 		if _, ok := m.session(session); !ok {

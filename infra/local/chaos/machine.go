@@ -14,6 +14,7 @@ import (
 
 	"cloudsession/connector/control"
 	"cloudsession/infra/local/faultproxy"
+	"cloudsession/infra/local/rig"
 	"cloudsession/infra/local/stack"
 )
 
@@ -39,7 +40,7 @@ type machine struct {
 	frozen   bool
 	sessions map[string]control.Session // as last seen
 	seenAt   time.Time
-	troubles []period    // with TiDB
+	periods  []period    // without protection
 	losses   []time.Time // of the disk
 }
 
@@ -61,6 +62,7 @@ func (h *Harness) newMachine(i int) (*machine, error) {
 	m.env = append(h.rig.WhatsAppEnv(m.links[linkWhatsApp].Addr()),
 		"TIDB_HOST=127.0.0.1", "TIDB_PORT="+port(m.links[linkTiDB].Addr()),
 		"AWS_ENDPOINT_URL_SQS=http://"+m.links[linkSQS].Addr(),
+		"STOP_SECONDS=120",  // a busy machine is no fault
 		"GORACE=exitcode=0", // races are looked for in the logs
 	)
 	m.env = append(m.env, h.app.env()...)
@@ -103,7 +105,7 @@ func port(addr string) string {
 // m.op is held.
 func (m *machine) start() error {
 	p, err := m.h.rig.Stack.LaunchConnector(stack.ConnectorOptions{
-		ID: m.id, DataDir: m.dir, Out: m.log, Env: m.env, Binary: m.h.opt.Connector,
+		ID: m.id, DataDir: m.dir, Out: &sayings{m: m}, Env: m.env, Binary: m.h.opt.Connector,
 	})
 	if err != nil {
 		return err
@@ -174,9 +176,8 @@ func (m *machine) kill() error {
 	return nil
 }
 
-// stopTime is how long a connector may take to end after SIGTERM: the 10 s it
-// gives itself, and some for a busy machine.
-const stopTime = 25 * time.Second
+// stopTime is how long a connector may take to end after SIGTERM.
+const stopTime = rig.StopTime
 
 // stop is SIGTERM; the machine stays down. A connector that does not end in
 // time is a violation. m.op is held.
@@ -284,7 +285,7 @@ func (m *machine) look(ctx context.Context) {
 }
 
 func (m *machine) lookOnce(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	list, err := m.client.Sessions(ctx)
 	m.mu.Lock()
@@ -314,7 +315,7 @@ func (m *machine) session(id string) (control.Session, bool) {
 func (m *machine) answers() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.proc != nil && time.Since(m.seenAt) < time.Second
+	return m.proc != nil && time.Since(m.seenAt) < 5*time.Second
 }
 
 // mend ends all faults of the links.

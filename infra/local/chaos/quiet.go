@@ -72,7 +72,8 @@ func (h *Harness) mend() error {
 // settle waits until every session is held and live at one connector, everything
 // the application sent is acknowledged, and every message accepted was shown.
 func (h *Harness) settle() error {
-	end := time.Now().Add(h.opt.Settle)
+	began := time.Now()
+	whole := began // when something besides lost messages was last missing
 	for {
 		missing, err := h.unsettled()
 		if err != nil {
@@ -84,14 +85,21 @@ func (h *Harness) settle() error {
 		if !pause(h.ctx, 100*time.Millisecond) {
 			return context.Cause(h.ctx)
 		}
-		if time.Now().After(end) {
-			return h.violation(missing.invariant, missing.session, "still so %v after all faults ended: %s", h.opt.Settle, missing.what)
+		if !missing.lost {
+			whole = time.Now()
+		}
+		if time.Since(began) > h.opt.Settle || missing.lost && time.Since(whole) > h.opt.Lost {
+			return h.violation(missing.invariant, missing.session, "still so %v after all faults ended: %s",
+				time.Since(began).Round(time.Second), missing.what)
 		}
 	}
 }
 
 // lack is one thing that keeps the moment from being quiet.
-type lack struct{ invariant, session, what string }
+type lack struct {
+	invariant, session, what string
+	lost                     bool // a message that was accepted; everything else is as it should be
+}
 
 func (h *Harness) unsettled() (*lack, error) {
 	if lack, err := h.unsettledMachine(); lack != nil || err != nil {
@@ -102,10 +110,27 @@ func (h *Harness) unsettled() (*lack, error) {
 			return m, err
 		}
 	}
-	if lost := h.inexcusable(h.rig.WhatsApp.Lost()); len(lost) > 0 {
-		return &lack{"I2", h.sessionOf(lost[0].From), describeLost("phone", lost)}, nil
+	return h.lost(), nil
+}
+
+// lost is a message that was accepted and not shown, and has no excuse; nil if
+// there is none.
+func (h *Harness) lost() *lack {
+	for _, l := range h.lines {
+		l.mu.Lock()
+		session, device, linked := l.session, l.device, l.linked.Err() == nil
+		l.mu.Unlock()
+		if !linked {
+			continue
+		}
+		if lost := h.inexcusable(h.rig.WhatsApp.LostBy(device)); len(lost) > 0 {
+			return &lack{"I2", session, describeLost("application", lost), true}
+		}
 	}
-	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
+	if lost := h.inexcusable(h.rig.WhatsApp.Lost()); len(lost) > 0 {
+		return &lack{"I2", h.sessionOf(lost[0].From), describeLost("phone", lost), true}
+	}
+	return nil
 }
 
 func (h *Harness) unsettledMachine() (*lack, error) {
@@ -115,10 +140,10 @@ func (h *Harness) unsettledMachine() (*lack, error) {
 	}
 	for _, m := range h.machines {
 		if !m.answers() {
-			return &lack{"I7", "", fmt.Sprintf("connector %s does not answer", m.id)}, nil
+			return &lack{invariant: "I7", what: fmt.Sprintf("connector %s does not answer", m.id)}, nil
 		}
 		if !slices.ContainsFunc(rows, func(c cloudstore.Connector) bool { return c.ID == m.id && c.Live && !c.Draining }) {
-			return &lack{"I7", "", fmt.Sprintf("connector %s has no lease", m.id)}, nil
+			return &lack{invariant: "I7", what: fmt.Sprintf("connector %s has no lease", m.id)}, nil
 		}
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
@@ -126,7 +151,7 @@ func (h *Harness) unsettledMachine() (*lack, error) {
 
 func (h *Harness) unsettledLine(l *line) (*lack, error) {
 	l.mu.Lock()
-	session, device, waiting, linked := l.session, l.device, len(l.outbox), l.linked.Err() == nil
+	session, waiting, linked := l.session, len(l.outbox), l.linked.Err() == nil
 	l.mu.Unlock()
 	owner, err := h.store.Owner(h.ctx, session)
 	if err != nil {
@@ -134,7 +159,7 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 	}
 	if !linked {
 		if owner.State != "logged_out" || owner.Wanted != "closed" {
-			return &lack{"I7", session, fmt.Sprintf("unlinked by its phone, but state %q, wanted %s", owner.State, owner.Wanted)}, nil
+			return &lack{invariant: "I7", session: session, what: fmt.Sprintf("unlinked by its phone, but state %q, wanted %s", owner.State, owner.Wanted)}, nil
 		}
 		return nil, nil //nolint:nilnil // as it should be
 	}
@@ -151,13 +176,10 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 	}
 	switch {
 	case len(live) != 1 || len(held) != 1:
-		return &lack{"I7", session, fmt.Sprintf("owner row: %s epoch %d wanted %s state %q %s; held: %s",
+		return &lack{invariant: "I7", session: session, what: fmt.Sprintf("owner row: %s epoch %d wanted %s state %q %s; held: %s",
 			owner.ConnectorID, owner.Epoch, owner.Wanted, owner.State, owner.StateDetail, strings.Join(held, "; "))}, nil
 	case waiting > 0:
-		return &lack{"I2", session, fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
-	}
-	if lost := h.inexcusable(h.rig.WhatsApp.LostBy(device)); len(lost) > 0 {
-		return &lack{"I2", session, describeLost("application", lost)}, nil
+		return &lack{invariant: "I2", session: session, what: fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
 }
@@ -166,9 +188,14 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 func (h *Harness) sessionOf(device types.JID) string {
 	for _, l := range h.lines {
 		l.mu.Lock()
-		session, own := l.session, l.device.Device
+		session, ours := "", device.User == l.owner.LID().User
+		for name, d := range l.devices {
+			if ours && d.Device == device.Device {
+				session = name
+			}
+		}
 		l.mu.Unlock()
-		if device.User == l.owner.LID().User && device.Device == own {
+		if session != "" {
 			return session
 		}
 	}

@@ -58,6 +58,7 @@ type Action struct {
 	Link    string // which link
 	For     time.Duration
 	Step    time.Duration // what is added to the clock
+	Sent    int           // how many sends of Line are waited for first, however slow the machine, while people talk
 }
 
 // onLine reports whether the action is done to a session.

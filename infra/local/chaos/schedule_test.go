@@ -71,7 +71,7 @@ func TestCommitLoser(t *testing.T) {
 	c.stop()
 	select {
 	case <-v.Until:
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the end of the fault does not let a held write go")
 	}
 }

@@ -39,7 +39,7 @@ func (h *Harness) checkState() error {
 // compareUntilEqual gives the last changes time to be pushed: a receipt or a
 // keepalive may still come in.
 func (h *Harness) compareUntilEqual(session string) error {
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(limit); ; {
 		diff, err := h.compare(session)
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ func (w *watcher) look(h *Harness) error {
 	if n := h.rig.WhatsApp.Counters().ShownTwice; n > 0 {
 		return h.violation("I2", "", "%d texts were shown twice", n)
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(h.ctx, limit)
 	defer cancel()
 	rows, err := h.db.QueryContext(ctx, `SELECT session_id, epoch, COALESCE(connector_id, '') FROM session_owners`)
 	if err != nil {

@@ -115,6 +115,7 @@ func (c *connector) begin() (err error) {
 		DataDir: c.dir, Store: c.store, Keys: keys, Lease: c.lease, Replicator: c.rep,
 		Queue: queue, QueueName: command.QueueName("matrix", c.id), Capacity: 10,
 		Endpoint: whatsapp.Endpoint{Addr: c.phone.Addr(), RootKey: watest.TestRootKey}, Log: log,
+		ProtectTime: time.Hour, // a slow machine is no outage
 	})
 	c.background(c.keepLease)
 	return nil

@@ -111,12 +111,12 @@ func TestWrongSecret(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	other := s.connector("other", "SESSION_ENCRYPTION_SECRET=quite another secret, long enough to be taken")
 	if _, err := other.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("open with a wrong secret: %v", err)
 	}
-	s.must(other.Stop(15 * time.Second))
+	s.must(other.Stop(stopTime))
 	right := s.connector("right")
 	s.restore()
 	s.talk(right)
@@ -130,8 +130,8 @@ func TestConfigurationMistakesAreListedTogether(t *testing.T) {
 	if !strings.Contains(out, "CAPACITY") {
 		t.Errorf("a value that is no number was not named:\n%s", out)
 	}
-	out = s.refused("TIDB_HOST=", "TIDB_PORT=99999", "LOG_FORMAT=xml", "SESSION_ENCRYPTION_SECRET=short")
-	for _, name := range []string{"TIDB_HOST", "TIDB_PORT", "LOG_FORMAT", "SESSION_ENCRYPTION_SECRET"} {
+	out = s.refused("TIDB_HOST=", "TIDB_PORT=99999", "LOG_FORMAT=xml", "PROTECT_SECONDS=0", "SESSION_ENCRYPTION_SECRET=short")
+	for _, name := range []string{"TIDB_HOST", "TIDB_PORT", "LOG_FORMAT", "PROTECT_SECONDS", "SESSION_ENCRYPTION_SECRET"} {
 		if !strings.Contains(out, name) {
 			t.Errorf("%s was not named:\n%s", name, out)
 		}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"cloudsession/infra/local/rig"
 	"cloudsession/shared/envelope"
@@ -25,7 +24,7 @@ func TestRestoreFromCredentialsAlone(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 	s.exec(s.database(), "DELETE FROM session_segments WHERE session_id = ?")
 
@@ -39,7 +38,7 @@ func TestRestoreFromARowOfTheNodeService(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 
 	db, secret := s.database(), envOf(c, "SESSION_ENCRYPTION_SECRET")
@@ -59,7 +58,7 @@ func TestImportNodeRows(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.must(os.RemoveAll(c.DataDir()))
 	db := s.database()
 	nodeSecret := strings.Repeat("n", 40)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"cloudsession/shared/cloudstore"
 )
@@ -29,7 +28,7 @@ func TestForgetAConnector(t *testing.T) {
 		}
 	}
 	s.wait("three live connectors", stale(3, 0))
-	s.must(stops.Stop(15 * time.Second))
+	s.must(stops.Stop(stopTime))
 	s.wait("the one that was stopped to be none of them", stale(2, 0))
 	s.must(gone.Kill9())
 	s.wait("the other to be stale", stale(1, 1))

@@ -15,9 +15,7 @@ import (
 // restoreOn asks for the session on a named connector and wants this status.
 func (s *scene) restoreOn(status int, connector string) string {
 	s.t.Helper()
-	resp, err := world.Want(s.ctx, status, http.MethodPost, s.path("/restore"), map[string]string{"connector": connector})
-	s.must(err)
-	return string(resp.Body)
+	return s.callWith(status, http.MethodPost, "/restore", map[string]string{"connector": connector})
 }
 
 // gap is how long the session's device was nobody's the last time.
@@ -70,7 +68,7 @@ func TestO6HandoffRefused(t *testing.T) {
 		t.Fatalf("drain: %v\n%s", err, out)
 	}
 	dead := s.connector("dead")
-	s.must(dead.Stop(15 * time.Second))
+	s.must(dead.Stop(stopTime))
 
 	device := s.owner.Devices()[0]
 	gaps := len(world.WhatsApp.Gaps(&device)) // one, after pairing
@@ -159,7 +157,7 @@ func TestRollingRestart(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "moved 1, 0 open here") {
 			t.Fatalf("drain: %v\n%s", err, out)
 		}
-		s.must(c.Stop(15 * time.Second))
+		s.must(c.Stop(stopTime))
 		again := s.connectorIn(c.ID(), c.DataDir())
 		both.Lock()
 		current[i] = again

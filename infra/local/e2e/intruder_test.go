@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"cloudsession/infra/local/rig"
 )
@@ -77,7 +76,7 @@ func TestRolledBackLogIsNotBelieved(t *testing.T) {
 // of the session, lets it go on for a while, stops it, and puts that back.
 func (s *scene) rolledBack(c *rig.Connector) {
 	s.t.Helper()
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	db := s.database()
 	var backup []tableDump
 	for _, table := range sessionTables {
@@ -88,7 +87,7 @@ func (s *scene) rolledBack(c *rig.Connector) {
 	for range 3 {
 		s.talk(c) // the ratchets go on: the backup's state would reuse their keys
 	}
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.putBack(db, backup)
 }
 

@@ -25,13 +25,17 @@ type link struct {
 	conns map[net.Conn]bool
 }
 
+// protects makes a connector lose its protection when TiDB is away, as it does by
+// default: messages that come in meanwhile are to be acknowledged.
+const protects = "PROTECT_SECONDS=2"
+
 // databaseLink puts a link between a connector and TiDB and returns the
 // variables that lead the connector over it.
 func (s *scene) databaseLink() (*link, []string) {
 	s.t.Helper()
 	cfg := world.Stack.StoreConfig()
 	l := s.link(net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
-	return l, []string{"TIDB_HOST=127.0.0.1", fmt.Sprintf("TIDB_PORT=%d", l.l.Addr().(*net.TCPAddr).Port)}
+	return l, []string{"TIDB_HOST=127.0.0.1", fmt.Sprintf("TIDB_PORT=%d", l.l.Addr().(*net.TCPAddr).Port), protects}
 }
 
 func (s *scene) link(target string) *link {

@@ -50,7 +50,7 @@ func runTests(m *testing.M) (code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	world.Rig, err = rig.Start(ctx, rig.Options{
-		Dir: filepath.Join(dir, "stack"), Out: log,
+		Dir: filepath.Join(dir, "stack"), Out: log, Env: rig.Unhurried,
 		Transport: func(base http.RoundTripper) http.RoundTripper { return checker.Transport(base) },
 	})
 	if err != nil {
@@ -80,6 +80,9 @@ func runTests(m *testing.M) (code int) {
 	return code
 }
 
+// stopTime is how long a connector may take to end.
+const stopTime = rig.StopTime
+
 // scene is one test's cast: a session, the phone that owns it, a peer.
 type scene struct {
 	t           *testing.T
@@ -93,7 +96,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	n := world.next.Add(1)
 	s := &scene{t: t, ctx: ctx, number: n, session: fmt.Sprintf("%s %d", t.Name(), n)}
@@ -134,7 +137,7 @@ func (s *scene) connectorIn(id, dir string, env ...string) *rig.Connector {
 	s.must(err)
 	s.t.Cleanup(func() {
 		// A test that stopped or killed it already gets nil here as well.
-		if err := c.Stop(15 * time.Second); err != nil {
+		if err := c.Stop(stopTime); err != nil {
 			s.t.Errorf("stop connector %s: %v", id, err)
 		}
 		if s.t.Failed() {
@@ -192,9 +195,29 @@ func (s *scene) path(what string) string {
 // call makes an API request that must be answered with the given status.
 func (s *scene) call(status int, method, what string) string {
 	s.t.Helper()
-	resp, err := world.Want(s.ctx, status, method, s.path(what), nil)
-	s.must(err)
-	return string(resp.Body)
+	return s.callWith(status, method, what, nil)
+}
+
+// callWith is call with a body. Who wants 200 asks again while the answer is that
+// it takes longer than a request may.
+func (s *scene) callWith(status int, method, what string, body any) string {
+	s.t.Helper()
+	for {
+		resp, err := world.API(s.ctx, method, s.path(what), body)
+		s.must(err)
+		if resp.Status == status {
+			return string(resp.Body)
+		}
+		if status != http.StatusOK || !later(resp.Status) {
+			s.t.Fatalf("%s %s: got %d %s, want %d", method, what, resp.Status, resp.Body, status)
+		}
+		s.pause()
+	}
+}
+
+// later tells whether a status says that a busy machine needs more time.
+func later(status int) bool {
+	return status == http.StatusAccepted || status == http.StatusServiceUnavailable
 }
 
 // restore asks for a restore until it is done: an owner that has died keeps the
@@ -204,10 +227,11 @@ func (s *scene) restore() string {
 	for {
 		resp, err := world.API(s.ctx, http.MethodPost, s.path("/restore"), nil)
 		s.must(err)
-		switch resp.Status {
-		case http.StatusOK:
+		switch {
+		case resp.Status == http.StatusOK:
 			return string(resp.Body)
-		case http.StatusAccepted:
+		case later(resp.Status):
+			s.pause()
 		default:
 			s.t.Fatalf("restore: %d %s", resp.Status, resp.Body)
 		}

@@ -63,7 +63,7 @@ func (s *scene) metrics(c *rig.Connector) map[string]float64 {
 // shows waits until a connector's metrics have the values.
 func (s *scene) shows(c *rig.Connector, want map[string]float64) {
 	s.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; {
+	for {
 		got, wrong := s.metrics(c), []string(nil)
 		for key, value := range want {
 			if have, there := got[key]; !there || have != value {
@@ -73,10 +73,11 @@ func (s *scene) shows(c *rig.Connector, want map[string]float64) {
 		if len(wrong) == 0 {
 			return
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-s.ctx.Done():
 			s.t.Fatalf("connector %s: %s", c.ID(), strings.Join(wrong, "\n"))
+		case <-time.After(50 * time.Millisecond):
 		}
-		s.rest()
 	}
 }
 
@@ -128,7 +129,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	})
 	s.talk(b)
 	s.waitPushed(b)
-	s.must(a.Stop(15 * time.Second))
+	s.must(a.Stop(stopTime))
 
 	s.must(b.Kill9())
 	s.must(os.RemoveAll(b.DataDir()))

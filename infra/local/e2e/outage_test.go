@@ -35,7 +35,7 @@ func TestKillBetweenCommitAndPush(t *testing.T) {
 	}
 	s.talk(again)
 	s.waitPushed(again)
-	s.must(again.Stop(15 * time.Second))
+	s.must(again.Stop(stopTime))
 
 	elsewhere := s.connector("elsewhere")
 	opened, err := elsewhere.Open(s.ctx, s.session)
@@ -48,12 +48,12 @@ func TestKillBetweenCommitAndPush(t *testing.T) {
 	s.nothingLost(elsewhere)
 }
 
-// SIGTERM ends a connector within ten seconds, everything pushed and sealed.
+// SIGTERM ends a connector, everything pushed and sealed.
 func TestCleanStop(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(10 * time.Second))
+	s.must(c.Stop(stopTime))
 	if !strings.Contains(c.Logs(), "log sealed") || !strings.Contains(c.Logs(), "clean=true") {
 		t.Errorf("the connector did not say that it ended cleanly:\n%s", c.Logs())
 	}
@@ -93,7 +93,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	s.must(<-started)
 	s.must(c.Pair(s.ctx, s.session, s.owner))
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 }
 
 // SQS is away: a command's row is found by the heartbeat all the same.
@@ -157,7 +157,7 @@ func TestDamagedCloudRow(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 
 	db := s.database()
 	flip := `UPDATE session_segments SET data = CONCAT(SUBSTRING(data, 1, LENGTH(data) - 40), CHAR(ASCII(SUBSTRING(data, LENGTH(data) - 39, 1)) ^ 1 USING binary), SUBSTRING(data, LENGTH(data) - 38)) WHERE session_id = ? AND kind = 'base'`
@@ -193,7 +193,7 @@ func TestDeleteAndSyncAgain(t *testing.T) {
 	s.call(http.StatusOK, http.MethodGet, "/status")
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	other := s.connector("other")
 	s.restore()
 	s.talk(other)
@@ -248,7 +248,7 @@ func (s *scene) database() *sql.DB {
 func (s *scene) retire() {
 	db, err := openDatabase(s.storeConfig())
 	s.must(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	_, err = db.ExecContext(ctx, "UPDATE session_owners SET wanted = 'closed'")
 	if err = errors.Join(err, db.Close()); err != nil {
@@ -258,7 +258,7 @@ func (s *scene) retire() {
 
 func (s *scene) exec(db *sql.DB, query string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Minute)
 	defer cancel()
 	res, err := db.ExecContext(ctx, query, s.session)
 	s.must(err)

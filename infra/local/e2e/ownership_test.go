@@ -11,6 +11,7 @@ import (
 
 	"cloudsession/connector/ownership"
 	"cloudsession/infra/local/rig"
+	"cloudsession/shared/cloudstore"
 )
 
 // Section 9 of the design, end to end, where the packages' own tests don't reach.
@@ -69,7 +70,12 @@ func TestO2FirstBackBuriesNobody(t *testing.T) {
 	// As after an outage of a minute: neither has renewed.
 	s.update(`UPDATE connectors SET lease_until = NOW(6) - INTERVAL 1 MINUTE, renewed_since = NOW(6) - INTERVAL 1 HOUR
 		WHERE connector_id IN (?, ?)`, a.ID(), b.ID())
-	for range 3 { // b is back, and looks at a's lease each time
+	// However slow the machine, b has not renewed for a whole lease.
+	justBack := func() { s.update("UPDATE connectors SET renewed_since = NOW(6) WHERE connector_id = ?", b.ID()) }
+	for look := range 3 { // b is back, and looks at a's lease each time
+		if look > 0 { // that it is just back is its own doing
+			justBack()
+		}
 		row, err := store.Connector(s.ctx, b.ID())
 		s.must(err)
 		s.wait("the first connector to be back", func() bool {
@@ -77,9 +83,14 @@ func TestO2FirstBackBuriesNobody(t *testing.T) {
 			return err == nil && again.LeaseUntil.After(row.LeaseUntil)
 		})
 	}
+	justBack()
 	s.must(a.Thaw())
 	s.wait("the other to be back", func() bool {
+		justBack()
 		row, err := store.Connector(s.ctx, a.ID())
+		if err == nil && row.Dead {
+			t.Fatal("the first connector back has buried the other")
+		}
 		return err == nil && row.Live
 	})
 	s.talk(a)
@@ -116,8 +127,13 @@ func TestO3FailoverByShare(t *testing.T) {
 	byID := map[string]*rig.Connector{b.ID(): b, c.ID(): c}
 	began := time.Now()
 	s.must(a.Freeze())
+	holders := s.failedOver(a, all, b, c)
 	for i, each := range all {
-		each.must(byID[want[i]].WaitState(each.ctx, each.session, "connected", "restored safely"))
+		holder := holders[i]
+		if holder.id != want[i] && !holder.late(want[i]) {
+			t.Errorf("%s is at %s, and %s was there to take it", each.session, holder.id, want[i])
+		}
+		each.must(byID[holder.id].WaitState(each.ctx, each.session, "connected", "restored safely"))
 	}
 	t.Logf("%d sessions failed over after %v", sessions, time.Since(began).Round(time.Millisecond))
 	s.must(a.Thaw())
@@ -125,9 +141,61 @@ func TestO3FailoverByShare(t *testing.T) {
 		t.Errorf("the connector that had stood still goes on: %v", err)
 	}
 	for i, each := range all {
-		each.talk(byID[want[i]])
-		each.nothingLost(byID[want[i]])
+		each.talk(byID[holders[i].id])
+		each.nothingLost(byID[holders[i].id])
 	}
+}
+
+// holder is the connector that has taken a session, and what was seen meanwhile.
+type holder struct {
+	id          string
+	free, taken time.Time
+	beats       map[string]map[time.Time]bool // when connectors renewed, by TiDB's clock
+}
+
+// late tells whether a slow machine may have kept a connector from taking the
+// session: it showed no sign of life between its coming free and a heartbeat before
+// another one took it.
+func (h holder) late(id string) bool {
+	for at := range h.beats[id] {
+		if at.After(h.free) && at.Before(h.taken.Add(-ownership.RenewEvery)) {
+			return false
+		}
+	}
+	return true
+}
+
+// failedOver waits until each of the dead one's sessions is at one of the others.
+func (s *scene) failedOver(dead *rig.Connector, all []*scene, others ...*rig.Connector) []holder {
+	s.t.Helper()
+	store, beats, free := s.store(), map[string]map[time.Time]bool{}, time.Time{}
+	look := func(id string) cloudstore.Connector {
+		row, err := store.Connector(s.ctx, id)
+		s.must(err)
+		return row
+	}
+	var holders []holder
+	s.wait("the sessions to be taken", func() bool {
+		if free.IsZero() && look(dead.ID()).Dead {
+			free = time.Now() // TiDB's clock is this machine's
+		}
+		for _, c := range others {
+			if beats[c.ID()] == nil {
+				beats[c.ID()] = map[time.Time]bool{}
+			}
+			beats[c.ID()][look(c.ID()).LeaseUntil.Add(-ownership.LeaseDuration)] = true
+		}
+		holders = nil
+		for _, each := range all {
+			epochs, err := store.Epochs(s.ctx, each.session) // newest first
+			s.must(err)
+			if id := epochs[0].ConnectorID; id != dead.ID() {
+				holders = append(holders, holder{id, free, epochs[0].StartedAt, beats})
+			}
+		}
+		return len(holders) == len(all)
+	})
+	return holders
 }
 
 // O6: a target that takes the session and can't open it gives it back; the

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"cloudsession/connector/control"
 )
@@ -59,7 +58,7 @@ func TestStopRightAfterTheScan(t *testing.T) {
 		if _, err := s.owner.ScanQR(s.ctx, e.QR); err != nil {
 			return err
 		}
-		return c.Stop(15 * time.Second)
+		return c.Stop(stopTime)
 	})
 	t.Logf("pairing ended: %v", err)
 	again := s.connectorIn(c.ID(), c.DataDir())
@@ -94,7 +93,7 @@ func TestRestartAfterDelete(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	s.call(http.StatusOK, http.MethodDelete, "")
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	again := s.connectorIn(c.ID(), c.DataDir())
 	s.must(again.WaitState(s.ctx, s.session, "connected"))
 	s.talk(again)

@@ -34,6 +34,11 @@ func TestQueueMessagesThatMeanNothing(t *testing.T) {
 		})
 		s.must(err)
 	}
+	logged := func(text string) int { return strings.Count(c.Logs(), text) }
+	done := func(what string, n int) {
+		t.Helper()
+		s.wait(what, func() bool { return logged("command done") >= n })
+	}
 	send("hello")
 	send(`{"v":99,"commandId":"x"}`)
 	send(strings.Repeat("x", 100_000))
@@ -42,7 +47,9 @@ func TestQueueMessagesThatMeanNothing(t *testing.T) {
 	send(string(unknown))
 
 	s.call(http.StatusOK, http.MethodPost, "/sync")
-	synced := strings.Count(c.Logs(), "command done")
+	s.emptyQueue(client, *found.QueueUrl)
+	done("the sync", 1)
+	synced := logged("command done")
 
 	// The command just done, announced again as a late duplicate would be.
 	late := lastCommand(t, c.Logs())
@@ -51,14 +58,16 @@ func TestQueueMessagesThatMeanNothing(t *testing.T) {
 	send(string(again))
 	send(string(again))
 	s.call(http.StatusOK, http.MethodPost, "/sync")
-	if n := strings.Count(c.Logs(), "command done"); n != synced+1 {
-		t.Errorf("%d commands were carried out, want %d: a repeated message ran one again", n, synced+1)
-	}
-	if n := strings.Count(c.Logs(), "malformed command message dropped"); n != 3 {
+	s.emptyQueue(client, *found.QueueUrl) // whatever a message does is done
+	done("the sync after the repeated messages", synced+1)
+	s.wait("the malformed messages to be logged", func() bool { return logged("malformed command message dropped") >= 3 })
+	s.talk(c)
+	if n := logged("malformed command message dropped"); n != 3 {
 		t.Errorf("%d malformed messages were logged, want 3", n)
 	}
-	s.talk(c)
-	s.emptyQueue(client, *found.QueueUrl)
+	if n := logged("command done"); n != synced+1 {
+		t.Errorf("%d commands were carried out, want %d: a repeated message ran one again", n, synced+1)
+	}
 	s.nothingLost(c)
 }
 

@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"cloudsession/infra/local/rig"
 )
@@ -25,7 +24,7 @@ func TestRekey(t *testing.T) {
 	closed.must(c.Close(closed.ctx, closed.session))
 	row.must(c.Close(row.ctx, row.session))
 	row.asNodeRow(row.database(), oldSecret, oldSecret)
-	open.must(c.Stop(15 * time.Second))
+	open.must(c.Stop(stopTime))
 
 	both := []string{"SESSION_ENCRYPTION_SECRET=" + newSecret, "SESSION_ENCRYPTION_SECRET_PREVIOUS=" + oldSecret}
 	c = open.connectorIn(c.ID(), c.DataDir(), both...)
@@ -40,7 +39,7 @@ func TestRekey(t *testing.T) {
 	open.rekeys(c, 0, "under the current secret before: 3", both, all...)
 	open.talk(c)
 	open.waitPushed(c)
-	open.must(c.Stop(15 * time.Second))
+	open.must(c.Stop(stopTime))
 	open.must(os.RemoveAll(c.DataDir()))
 
 	fresh := open.connector("fresh", "SESSION_ENCRYPTION_SECRET="+newSecret)

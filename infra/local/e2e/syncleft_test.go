@@ -15,11 +15,11 @@ func TestSyncLeftBehindByAStop(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	store := s.store()
 	left, _, err := store.CreateCommand(s.ctx, cloudstore.Command{
 		ID: ulid.Make().String(), SessionID: s.session, Kind: cloudstore.CommandSync, ConnectorID: c.ID(),
-		RequestedBy: "test", Deadline: time.Now().Add(time.Minute),
+		RequestedBy: "test", Deadline: time.Now().Add(time.Hour),
 	})
 	s.must(err)
 	s.connectorIn(c.ID(), c.DataDir())

@@ -86,7 +86,7 @@ func TestSealedLogThatLostRows(t *testing.T) {
 	s.waitPushed(c)
 	s.talk(c)
 	s.waitPushed(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	db := s.database()
 	last := s.lastSeq(db)
 	fresh := s.connector("fresh")
@@ -124,7 +124,7 @@ func TestForgedSeal(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	db := s.database()
 	const forge = `UPDATE session_segments SET data = CONCAT(SUBSTRING(data, 1, LENGTH(data) - 40), CHAR(ASCII(SUBSTRING(data, LENGTH(data) - 39, 1)) ^ 1 USING binary), SUBSTRING(data, LENGTH(data) - 38))
 		WHERE session_id = ? AND kind = 'seal'`
@@ -152,7 +152,7 @@ func TestTwoRestoresRace(t *testing.T) {
 	c := s.paired("c")
 	s.talk(c)
 	device := s.owner.Devices()[0]
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	racers := []*rigConnector{s.connector("left"), s.connector("right")}
 	type outcome struct {
 		c   *rigConnector
@@ -201,7 +201,7 @@ func TestSafeStartIsHandedOver(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.exec(s.database(), "DELETE FROM session_segments WHERE session_id = ? AND kind = 'seal'") // as after a crash
 	first := s.connector("first")
 	_, err := first.Open(s.ctx, s.session)
@@ -264,7 +264,7 @@ func TestRestoreToAnOlderPoint(t *testing.T) {
 	if out, err := c.Command(s.ctx, "restore", s.session, "--at", point).CombinedOutput(); err == nil || !strings.Contains(string(out), "close it first") {
 		t.Errorf("restore of an open session: %v %s", err, out)
 	}
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	s.exec(db, fmt.Sprintf("DELETE FROM session_segments WHERE session_id = ? AND seq = %d AND kind <> 'seal'", s.lastSeq(db)))
 
 	fresh := s.connector("fresh")
@@ -414,7 +414,7 @@ func (s *scene) dump(db *sql.DB, table, where string) tableDump {
 
 func (s *scene) insert(db *sql.DB, d tableDump) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Minute)
 	defer cancel()
 	places := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(d.columns)), ", ") + ")"
 	for _, row := range d.values {

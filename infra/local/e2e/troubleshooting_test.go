@@ -70,7 +70,7 @@ func TestRestoredSessionSaysLoggedOut(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
 	s.talk(c)
-	s.must(c.Stop(15 * time.Second))
+	s.must(c.Stop(stopTime))
 	for _, d := range s.owner.Devices() {
 		s.must(s.owner.Unlink(s.ctx, d))
 	}

@@ -36,12 +36,11 @@ func TestDatabaseLinkFails(t *testing.T) {
 			s.talk(c)
 			s.waitPushed(c)
 			before := s.lastSynced()
-			db.Set(fault)
-			s.talk(c)
-			device := s.device()
-			logins := world.WhatsApp.Device(device).Logins
-			world.WhatsApp.Faults().Cut(&device)
-			s.must(world.WhatsApp.Wait(s.ctx, func() bool { return world.WhatsApp.Device(device).Logins > logins }))
+			for !s.reconnectsDuring(db, fault, c) {
+				db.Set(faultproxy.Fault{})
+				s.must(c.WaitState(s.ctx, s.session, "connected"))
+				s.waitPushed(c)
+			}
 			s.talk(c)
 			if mine := s.mine(c); !mine.Pending {
 				t.Errorf("%+v: want changes waiting", mine)
@@ -57,6 +56,23 @@ func TestDatabaseLinkFails(t *testing.T) {
 			s.whole(c)
 		})
 	}
+}
+
+// reconnectsDuring breaks the link to TiDB and then the session's socket, and waits
+// until the session is connected again. It reports whether it was while the fault
+// lasted; else a slow machine has let the lease run out.
+func (s *scene) reconnectsDuring(db *faultproxy.Proxy, fault faultproxy.Fault, c *rigConnector) bool {
+	s.t.Helper()
+	db.Set(fault)
+	s.talk(c)
+	device := s.device()
+	logins := world.WhatsApp.Device(device).Logins
+	world.WhatsApp.Faults().Cut(&device)
+	again := func() bool { return world.WhatsApp.Device(device).Logins > logins }
+	s.wait("the session to connect again", func() bool {
+		return again() || strings.Contains(s.mine(c).Detail, "lease has run out")
+	})
+	return again()
 }
 
 // A slow link delays the copy, not the session.
@@ -77,7 +93,7 @@ func TestSlowDatabaseLink(t *testing.T) {
 // The database's engine is killed and started again: the same.
 func TestDatabaseKilled(t *testing.T) {
 	s := newScene(t)
-	c := s.paired("c")
+	c := s.paired("c", protects)
 	s.talk(c)
 	s.waitPushed(c)
 	before, epoch := s.lastSynced(), s.mine(c).Epoch

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The three use cases of the specification.
@@ -17,7 +16,7 @@ func TestMultiDeviceAccess(t *testing.T) {
 	s := newScene(t)
 	laptop := s.paired("laptop")
 	s.talk(laptop)
-	s.must(laptop.Stop(15 * time.Second))
+	s.must(laptop.Stop(stopTime))
 
 	server := s.connector("server")
 	opened, err := server.Open(s.ctx, s.session)

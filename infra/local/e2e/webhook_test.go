@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/watest"
@@ -171,7 +170,7 @@ func TestWebhookConfiguredLater(t *testing.T) {
 	s.must(err)
 	restart := func(env ...string) {
 		t.Helper()
-		s.must(c.Stop(15 * time.Second))
+		s.must(c.Stop(stopTime))
 		c = s.connectorIn(c.ID(), c.DataDir(), env...)
 		s.must(c.WaitState(s.ctx, s.session, "connected", "restored safely"))
 	}

@@ -124,6 +124,7 @@ func (l *link) carry(to *net.TCPConn, way Direction, data []byte) error {
 		if s.Swallow&way != 0 {
 			l.proxy.mu.Lock()
 			l.lossy = true
+			l.proxy.lost += n
 			l.proxy.mu.Unlock()
 			data = data[n:]
 			continue

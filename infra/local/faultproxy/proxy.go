@@ -26,6 +26,7 @@ type Proxy struct {
 	links    map[*link]bool
 	accepted int
 	counted  int // statements
+	lost     int // bytes
 	closed   bool
 }
 
@@ -86,6 +87,13 @@ func (p *Proxy) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.links)
+}
+
+// Swallowed is how many bytes were lost without a word.
+func (p *Proxy) Swallowed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
 }
 
 // Close resets all connections and returns once nothing of the proxy runs any

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is for what must happen, on a machine that may be busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // echo is a server that repeats lines and remembers them.
 type echo struct {
@@ -150,6 +150,20 @@ func wantSilence(t *testing.T, e *echo, c net.Conn) {
 	}
 }
 
+// wantSwallowed waits until the proxy has lost so many bytes.
+func wantSwallowed(t *testing.T, p *faultproxy.Proxy, bytes int) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(patience); p.Swallowed() != bytes; {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%d bytes were lost, want %d", p.Swallowed(), bytes)
+		}
+	}
+}
+
 func TestPassAndEnd(t *testing.T) {
 	e, p := startEcho(t)
 	c := dial(t, p)
@@ -192,6 +206,7 @@ func TestSwallow(t *testing.T) {
 	next(t, e.lines)
 	p.Set(faultproxy.Fault{Swallow: faultproxy.Both})
 	say(t, c, "lost\n")
+	wantSwallowed(t, p, len("lost\n"))
 	wantSilence(t, e, c)
 	p.Set(faultproxy.Fault{})
 	wantCut(t, c)
@@ -202,6 +217,7 @@ func TestSwallow(t *testing.T) {
 	if line := next(t, e.lines); line != "heard\n" {
 		t.Errorf("the server got %q", line)
 	}
+	wantSwallowed(t, p, len("lost\nheard\n"))
 	wantSilence(t, e, c)
 }
 

@@ -218,7 +218,7 @@ func (r *run) moves(c *rig.Connector, session string) {
 func (r *run) rekeyed(c *rig.Connector) *rig.Connector {
 	r.t.Helper()
 	old := r.rig.Stack.SessionSecret()
-	r.must(c.Stop(20 * time.Second))
+	r.must(c.Stop(rig.StopTime))
 	r.env = append(r.env, "SESSION_ENCRYPTION_SECRET="+r.configured("the new secret", random("secret-")+random("")), "SESSION_ENCRYPTION_SECRET_PREVIOUS="+old)
 	c = r.connector(c.ID())
 	if code := r.cli(c, nil, "rekey"); code != 0 {
@@ -250,7 +250,7 @@ func (r *run) misconfigured(c *rig.Connector) {
 	if _, err := wrong.Open(r.ctx, r.session); err == nil {
 		r.t.Error("a session was opened under a wrong secret")
 	}
-	r.must(wrong.Stop(20 * time.Second))
+	r.must(wrong.Stop(rig.StopTime))
 	r.open(c, r.session)
 }
 

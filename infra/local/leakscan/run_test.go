@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -88,7 +87,7 @@ func (r *run) configured(what, value string) string {
 
 // start starts the system with every log at its most talkative.
 func start(t *testing.T) *run {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	r := &run{t: t, ctx: ctx, dir: t.TempDir(), session: random("canary-")}
 	r.canary.Add("the session's name", []byte(r.session))
@@ -96,6 +95,7 @@ func start(t *testing.T) *run {
 	var err error
 	r.rig, err = rig.Start(ctx, rig.Options{
 		Dir: filepath.Join(r.dir, "stack"), Out: log{&r.seen, inLogs},
+		Env:       rig.Unhurried,
 		Getenv:    func(name string) string { return environment[name] },
 		Transport: func(next http.RoundTripper) http.RoundTripper { return recorder{&r.seen, inAPI, false, next} },
 	})
@@ -151,14 +151,6 @@ func (r *run) webhook() {
 	}
 }
 
-// freeAddress is where nobody listens at the moment.
-func (r *run) freeAddress() string {
-	l, err := new(net.ListenConfig).Listen(r.ctx, "tcp", "127.0.0.1:0")
-	r.must(err)
-	r.must(l.Close())
-	return l.Addr().String()
-}
-
 func (r *run) bearer(scopes ...string) string {
 	token, err := r.rig.Stack.Token(scopes...)
 	r.must(err)
@@ -181,14 +173,14 @@ func (r *run) connector(id string, env ...string) *rig.Connector {
 	dir := filepath.Join(r.dir, id)
 	r.dirs = append(r.dirs, dir)
 	// whatsmeow has races of its own, which would fail a run with the race detector at random.
-	env = slices.Concat(r.env, []string{"GORACE=exitcode=0", "METRICS_ADDR=" + r.freeAddress()}, env)
+	env = slices.Concat(r.env, []string{"GORACE=exitcode=0", "METRICS_ADDR=127.0.0.1:0"}, env)
 	c, err := r.rig.StartConnector(r.ctx, id, dir, env...)
 	r.must(err)
 	r.t.Cleanup(func() {
 		select {
 		case <-c.Done(): // it was stopped or killed on purpose
 		default:
-			r.must(c.Stop(20 * time.Second))
+			r.must(c.Stop(rig.StopTime))
 		}
 		if r.t.Failed() {
 			r.t.Logf("log of %s:\n%s", id, c.Logs())
@@ -312,14 +304,17 @@ func (r *run) metrics(c *rig.Connector) {
 		r.t.Log("this connector has no metrics")
 		return
 	}
-	addr := ""
-	for _, v := range c.Env() {
-		if value, ok := strings.CutPrefix(v, "METRICS_ADDR="); ok {
-			addr = value
+	base, err := c.MetricsURL()
+	for err != nil { // not said yet
+		select {
+		case <-r.ctx.Done():
+			r.t.Fatal(err)
+		case <-time.After(20 * time.Millisecond):
 		}
+		base, err = c.MetricsURL()
 	}
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		request, err := http.NewRequestWithContext(r.ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
+		request, err := http.NewRequestWithContext(r.ctx, http.MethodGet, base+path, http.NoBody)
 		r.must(err)
 		request.Close = true
 		response, err := http.DefaultClient.Do(request)

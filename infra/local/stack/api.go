@@ -65,7 +65,7 @@ func (s *Stack) startAPI(context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := lambdaemu.Options{Out: s.out}
+	o := lambdaemu.Options{Out: s.out, InitTimeout: 2 * time.Minute} // seven start at once, beside everything else
 	env := append(s.functionEnv().list(), s.options.FunctionEnv...)
 	for _, r := range functions(routes) {
 		f := lambdaemu.Function{Name: r.Function, Binary: bootstrap(s.root, r.Function), Env: env, Timeout: r.Timeout}

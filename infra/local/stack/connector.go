@@ -32,7 +32,7 @@ type ConnectorOptions struct {
 	Out io.Writer
 	// Binary is another build of the connector program. Default: the stack's.
 	Binary string
-	// ReadyTimeout bounds the wait for the local socket. Default 30 s.
+	// ReadyTimeout bounds the wait for the local socket. Default 3 min.
 	ReadyTimeout time.Duration
 }
 
@@ -62,7 +62,7 @@ func (s *Stack) StartConnector(ctx context.Context, o ConnectorOptions) (*Connec
 // LaunchConnector starts `connector run` without waiting for anything.
 func (s *Stack) LaunchConnector(o ConnectorOptions) (*Connector, error) {
 	o.DataDir = cmp.Or(o.DataDir, filepath.Join(s.options.Dir, o.ID))
-	o.ReadyTimeout = cmp.Or(o.ReadyTimeout, 30*time.Second)
+	o.ReadyTimeout = cmp.Or(o.ReadyTimeout, 3*time.Minute)
 	c := &Connector{
 		options: o, binary: cmp.Or(o.Binary, s.ConnectorBinary()),
 		env: s.connectorEnv(o), log: childproc.NewLog(tee{s.out, o.Out}),
@@ -89,7 +89,7 @@ const maxSocketPath = 103
 
 func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	passed := s.pass(
-		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "STOP_SECONDS",
+		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "PROTECT_SECONDS", "STOP_SECONDS",
 		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH", "METRICS_ADDR",
 	)
 	passed["METRICS_ADDR"] = cmp.Or(passed["METRICS_ADDR"], "127.0.0.1:0") // many connectors run side by side
@@ -208,9 +208,9 @@ func (c *Connector) signal(sig os.Signal) error {
 // Wait waits until the process has ended and returns how; or ctx's error.
 func (c *Connector) Wait(ctx context.Context) error { return c.proc.Wait(ctx) }
 
-// connectorStop is how long a connector may take to seal its sessions: the 10 s
-// it gives itself, and some for a busy machine.
-const connectorStop = 20 * time.Second
+// StopTime is how long a connector may take to end: what it gives itself
+// (STOP_SECONDS), and plenty for a busy machine.
+const StopTime = 3 * time.Minute
 
 // closeConnectors stops the connectors that still run, all at once.
 func (s *Stack) closeConnectors() error {
@@ -228,7 +228,7 @@ func (s *Stack) closeConnectors() error {
 		}
 		stopping.Go(func() {
 			_ = c.proc.Signal(syscall.SIGCONT) // a frozen process can't stop; a gone one needn't
-			errs[i] = c.Stop(connectorStop)
+			errs[i] = c.Stop(StopTime)
 		})
 	}
 	stopping.Wait()

@@ -94,7 +94,7 @@ func (d *database) start(ctx context.Context, addr string) (err error) {
 }
 
 // databaseStop is how long the engine may take to write what it holds.
-const databaseStop = 30 * time.Second
+const databaseStop = 2 * time.Minute
 
 func (d *database) stop() error {
 	if d.proc == nil {

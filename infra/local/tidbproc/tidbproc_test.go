@@ -87,7 +87,7 @@ func TestDataSurvives(t *testing.T) {
 
 func stop(t *testing.T, p *tidbproc.Proc) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := p.Stop(ctx); err != nil {
 		t.Fatal(err)

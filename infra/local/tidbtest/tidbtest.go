@@ -98,7 +98,7 @@ func Stop() error {
 	if engine.proc == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	err := engine.proc.Stop(ctx)
 	engine.proc = nil

@@ -206,4 +206,4 @@ func (d *demo) delete(ctx context.Context) (string, error) {
 	return string(resp.Body), err
 }
 
-func (d *demo) stopA(context.Context) (string, error) { return "", d.a.Stop(10 * time.Second) }
+func (d *demo) stopA(context.Context) (string, error) { return "", d.a.Stop(rig.StopTime) }

@@ -213,7 +213,7 @@ func listens(t *testing.T, address [2]string) bool {
 // killed a moment later.
 func nothingListens(t *testing.T, addresses [][2]string) {
 	t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for _, a := range addresses {
