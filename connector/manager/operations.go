@@ -62,8 +62,11 @@ func (m *Manager) syncCommand(ctx context.Context, c cloudstore.Command) error {
 		return err
 	}
 	holder, lookErr := m.opt.Store.Connector(ctx, name)
-	if lookErr != nil || !holder.Live {
+	if errors.Is(lookErr, cloudstore.ErrNotFound) || lookErr == nil && !holder.Live {
 		return err
+	}
+	if lookErr != nil {
+		return fmt.Errorf("read connector of session: %w", lookErr)
 	}
 	return m.retarget(ctx, c, holder)
 }

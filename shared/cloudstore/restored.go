@@ -17,13 +17,17 @@ const (
 )
 
 // MarkDatabaseRestored ends the current epoch of every session and frees it, but
-// for those without backup, and returns how many there were: after a restore of the database from a
-// backup, what stands in it is older than what the sessions did since, so each
-// next start must be safe. The new epochs are numbered from the clock, beyond
-// any that was given out after the backup was made: no process, and no second
-// restore, meets a number twice. If it is interrupted, call it again.
+// for those without backup, and returns how many there were: after a restore of the
+// database from a backup, what stands in it is older than what the sessions did
+// since, so each next start must be safe. The new epochs are numbered from the
+// clock, beyond any that was given out after the backup was made: no process, and no
+// second restore, meets a number twice. If it is interrupted, call it again.
+//
+// Sessions whose rows are incomplete are left as they are, and named in the error;
+// it is ErrNotFound then, and all others are marked.
 func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error) {
-	const page = 256
+	const page, named = 256, 10
+	var incomplete []error
 	for last := ""; ; {
 		ids, err := collect(ctx, s.db, scanString, selectOwnerIDs, last, page)
 		if err != nil {
@@ -31,16 +35,24 @@ func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error
 		}
 		for _, id := range ids {
 			err := s.withTransaction(ctx, func(tx *sql.Tx) error { return markRestored(ctx, tx, id) })
-			if err != nil {
-				return marked, fmt.Errorf("mark sessions as restored: %w", err)
+			switch {
+			case err == nil:
+				marked++
+			case errors.Is(err, ErrNotFound):
+				incomplete = append(incomplete, fmt.Errorf("session %q: %w", id, err))
+			default:
+				return marked, fmt.Errorf("mark sessions as restored: session %q: %w", id, err)
 			}
-			marked++
 		}
 		if len(ids) < page {
-			return marked, nil
+			break
 		}
 		last = ids[len(ids)-1]
 	}
+	if n := len(incomplete); n > 0 {
+		return marked, fmt.Errorf("%d sessions could not be marked as restored: %w", n, errors.Join(incomplete[:min(n, named)]...))
+	}
+	return marked, nil
 }
 
 // markRestored is a take by nobody.

@@ -3,6 +3,7 @@ package cloudstore_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,24 @@ func TestMarkDatabaseRestored(t *testing.T) {
 	}
 	if o, err := s.Owner(t.Context(), "node"); !errors.Is(err, cloudstore.ErrNotFound) {
 		t.Errorf("a row nobody took: %+v, %v", o, err)
+	}
+}
+
+// A session whose rows are incomplete keeps none of the others from being marked.
+func TestMarkDatabaseRestoredWithIncompleteRows(t *testing.T) {
+	s, config := migrated(t)
+	register(t, s, "a")
+	for _, session := range []string{"first", "incomplete", "last"} {
+		backedUp(t, s, session, "a")
+	}
+	mustExec(t, rawDB(t, config), "DELETE FROM session_epochs WHERE session_id = 'incomplete'")
+	n, err := s.MarkDatabaseRestored(t.Context())
+	if n != 2 || !errors.Is(err, cloudstore.ErrNotFound) || !strings.Contains(err.Error(), `"incomplete"`) {
+		t.Errorf("marked %d, %v; want 2, and the other one named", n, err)
+	}
+	for _, session := range []string{"first", "last"} {
+		if o, err := s.Owner(t.Context(), session); err != nil || o.ConnectorID != "" {
+			t.Errorf("%s: %+v, %v", session, o, err)
+		}
 	}
 }
