@@ -297,11 +297,16 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 	return taken, mark.Raise(s.files.highWaterPath())
 }
 
+// begin returns what every term has.
+func (m *Manager) begin(taken cloudstore.Taken) *opened {
+	return &opened{taken: taken, gone: make(chan struct{}), protection: protection{limit: m.opt.ProtectTime}}
+}
+
 // build makes the file of a term ready to connect: resumed, restored or new;
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
-	o := &opened{taken: taken, gone: make(chan struct{}), safe: taken.Start == replicate.StartSafe || p.staged.safe()}
-	o.protection.limit = m.opt.ProtectTime
+	o := m.begin(taken)
+	o.safe = taken.Start == replicate.StartSafe || p.staged.safe()
 	o.fresh.Store(taken.Start == replicate.StartNew && p.staged == nil)
 	term := replicate.Term{
 		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,

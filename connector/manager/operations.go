@@ -144,7 +144,8 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) error 
 	if err != nil {
 		return fmt.Errorf("attach replication: %w", err)
 	}
-	next := &opened{taken: taken, file: o.file, wa: o.wa, rep: rep, delivery: o.delivery, gone: make(chan struct{})}
+	next := m.begin(taken)
+	next.file, next.wa, next.rep, next.delivery = o.file, o.wa, rep, o.delivery
 	s.setCurrent(next)
 	rep.Changed()
 	m.watch(s, next)

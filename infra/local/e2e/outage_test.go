@@ -193,6 +193,9 @@ func TestDeleteAndSyncAgain(t *testing.T) {
 	s.call(http.StatusOK, http.MethodGet, "/status")
 	s.talk(c)
 	s.waitPushed(c)
+	if mine := s.mine(c); mine.Unprotected != "" {
+		t.Errorf("messages don't wait for the new copy: %s", mine.Unprotected)
+	}
 	s.must(c.Stop(stopTime))
 	other := s.connector("other")
 	s.restore()
