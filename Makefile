@@ -107,7 +107,7 @@ $(NFPM): infra/packaging/go.mod
 ##@ Check
 
 .PHONY: test
-test: ## format, vet, lint, unit and end-to-end tests, race detector where it pays
+test: $(LINT) ## format, vet, lint, unit and end-to-end tests, race detector where it pays
 	@$(MAKE) --no-print-directory -j2 lint tidb
 	go vet ./...
 	cd infra/tidb && go vet ./... && go test ./...

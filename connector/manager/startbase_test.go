@@ -74,13 +74,14 @@ func newStarts(t *testing.T) *starts {
 	s.must(err)
 	log := slog.New(slog.DiscardHandler)
 	repl := replicate.New(refusing{s.store, &s.refused}, keys, replicate.Options{
-		Credentials: baileys.Credentials, Log: log, RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond,
+		Credentials: baileys.Credentials, Log: log, RetryMin: time.Millisecond, RetryMax: 200 * time.Millisecond,
 	})
 	t.Cleanup(repl.Close)
 	s.m = New(Options{
 		DataDir: t.TempDir(), Store: s.store, Keys: keys, Lease: newLease(t, s.store), Replicator: repl, Capacity: 100, Log: log,
 		Endpoint: whatsapp.Endpoint{Addr: "127.0.0.1:1", RootKey: [32]byte{1}}, // nobody is there
 	})
+	s.keepLease()
 	t.Cleanup(func() {
 		if err := s.m.Abandon(); err != nil {
 			t.Error(err)
@@ -88,6 +89,30 @@ func newStarts(t *testing.T) *starts {
 		s.m.tasks.Wait()
 	})
 	return s
+}
+
+// keepLease renews the lease for as long as the test lasts.
+func (s *starts) keepLease() {
+	ctx, cancel := context.WithCancel(s.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := s.m.opt.Lease.Renew(ctx); err != nil && ctx.Err() == nil {
+				s.Logf("renew lease: %v", err)
+			}
+		}
+	})
+	s.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
 }
 
 func (s *starts) must(err error) {
@@ -129,7 +154,7 @@ func (s *starts) backedUp(id string, n uint64) cloudstore.Owner {
 // theirs nothing stays behind.
 func TestRefusedBasesGiveTheirTurnsBack(t *testing.T) {
 	s := newStarts(t)
-	s.m.baseTime = 3 * time.Second
+	s.m.baseTime = 20 * time.Second // enough for the good one's, on a busy machine
 	var bad []cloudstore.Owner
 	for i := range opensAtOnce {
 		bad = append(bad, s.backedUp(fmt.Sprint("bad", i), uint64(i)))
