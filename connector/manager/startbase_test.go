@@ -16,6 +16,7 @@ import (
 	"cloudsession/connector/capture"
 	"cloudsession/connector/capture/capturetest"
 	"cloudsession/connector/replicate"
+	"cloudsession/connector/watest"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
@@ -72,14 +73,14 @@ func newStarts(t *testing.T) *starts {
 	s.must(s.store.Migrate(t.Context()))
 	keys, err := envelope.NewKeyring("a secret for tests, 0123456789abcdef")
 	s.must(err)
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	repl := replicate.New(refusing{s.store, &s.refused}, keys, replicate.Options{
 		Credentials: baileys.Credentials, Log: log, RetryMin: time.Millisecond, RetryMax: 200 * time.Millisecond,
 	})
 	t.Cleanup(repl.Close)
 	s.m = New(Options{
 		DataDir: t.TempDir(), Store: s.store, Keys: keys, Lease: newLease(t, s.store), Replicator: repl, Capacity: 100, Log: log,
-		Endpoint: whatsapp.Endpoint{Addr: "127.0.0.1:1", RootKey: [32]byte{1}}, // nobody is there
+		Endpoint: whatsapp.Endpoint{Addr: "127.0.0.1:1", RootKey: watest.TestRootKey}, // nobody is there
 	})
 	s.keepLease()
 	t.Cleanup(func() {
