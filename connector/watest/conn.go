@@ -44,6 +44,7 @@ type conn struct {
 	active  bool    // after passive/active: stanzas are delivered
 	pairing *pairing
 	replies map[string]chan *waBinary.Node // answers awaited from the client, by iq id
+	asked   map[stanzaKey]int              // messages that a retry receipt took out of the queue, and whose ack is to come
 	// admission is nil before login.
 	admission *Admission
 }

@@ -29,9 +29,10 @@ func (s *Service) handle(c *conn, n *node) {
 			c.send(answer)
 		}
 	case "receipt":
+		c.acknowledgedLocked(n)
 		c.send(s.receiptLocked(c.device, n))
 	case "ack":
-		c.device.acknowledgeLocked(textAttr(n, "class"), textAttr(n, "type"), n)
+		c.acknowledgedLocked(n)
 	case "presence":
 		if name := textAttr(n, "name"); name != "" {
 			c.device.account.pushName = name

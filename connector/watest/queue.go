@@ -11,9 +11,7 @@ import (
 type queued struct {
 	stanza      node
 	class, kind string // tag and type
-	id          string
-	from        types.JID
-	participant types.JID
+	key         stanzaKey
 }
 
 // offline is the stanza as it is delivered to a socket that was not there when
@@ -33,8 +31,8 @@ func (s *Service) pushLocked(d *device, stanza node) {
 		return
 	}
 	d.queue = append(d.queue, &queued{
-		stanza: stanza, class: stanza.Tag, kind: textAttr(&stanza, "type"), id: textAttr(&stanza, "id"),
-		from: jidAttr(&stanza, "from"), participant: jidAttr(&stanza, "participant"),
+		stanza: stanza, class: stanza.Tag, kind: textAttr(&stanza, "type"),
+		key: stanzaKey{textAttr(&stanza, "id"), jidAttr(&stanza, "from"), jidAttr(&stanza, "participant")},
 	})
 	s.pushLiveLocked(d, stanza)
 }
@@ -48,15 +46,45 @@ func (s *Service) pushLiveLocked(d *device, stanza node) {
 	}
 }
 
-// acknowledgeLocked takes a stanza out of a device's queue. The client names
-// it by what it saw: class, id, sender and, but for messages, type.
-func (d *device) acknowledgeLocked(class, kind string, n *node) {
-	id, from, participant := textAttr(n, "id"), jidAttr(n, "to"), jidAttr(n, "participant")
-	i := slices.IndexFunc(d.queue, func(q *queued) bool {
-		return q.class == class && q.id == id && q.from == from && q.participant == participant &&
-			(class == "message" || q.kind == kind)
-	})
-	if i >= 0 {
-		d.queue = slices.Delete(d.queue, i, i+1)
+// stanzaKey is what a client names a stanza by, besides class and type.
+type stanzaKey struct {
+	id                string
+	from, participant types.JID
+}
+
+// acknowledgedLocked takes what a receipt or an ack is for out of the device's
+// queue. A retry receipt is enough, but whatsmeow has an ack follow it. That one
+// is for the message which could not be read: not for the copy under the same id
+// with which the phone may have answered in between.
+func (c *conn) acknowledgedLocked(n *node) {
+	class, kind := "message", textAttr(n, "type")
+	key := stanzaKey{textAttr(n, "id"), jidAttr(n, "to"), jidAttr(n, "participant")}
+	if n.Tag == "ack" {
+		class = textAttr(n, "class")
+		if class == "message" && c.asked[key] > 0 {
+			c.asked[key]--
+			return
+		}
 	}
+	found := c.device.acknowledgeLocked(class, kind, key)
+	if found && n.Tag == "receipt" && kind == string(types.ReceiptTypeRetry) {
+		if c.asked == nil {
+			c.asked = map[stanzaKey]int{}
+		}
+		c.asked[key]++
+	}
+}
+
+// acknowledgeLocked takes a stanza out of a device's queue, and reports whether it
+// was there. The client names it by what it saw: class, key and, but for messages,
+// type.
+func (d *device) acknowledgeLocked(class, kind string, key stanzaKey) bool {
+	i := slices.IndexFunc(d.queue, func(q *queued) bool {
+		return q.class == class && q.key == key && (class == "message" || q.kind == kind)
+	})
+	if i < 0 {
+		return false
+	}
+	d.queue = slices.Delete(d.queue, i, i+1)
+	return true
 }

@@ -7,7 +7,6 @@ import (
 // receiptLocked relays a receipt and returns the ack for it.
 func (s *Service) receiptLocked(from *device, n *node) node {
 	to, participant, kind := jidAttr(n, "to"), jidAttr(n, "participant"), textAttr(n, "type")
-	from.acknowledgeLocked("message", "", n)
 	whose := to
 	if to.Server == types.GroupServer {
 		whose = participant
