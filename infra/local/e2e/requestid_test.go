@@ -60,7 +60,11 @@ func TestOneRequestIDFromAPIToConnectors(t *testing.T) {
 	move := s.follow("/restore", map[string]string{"connector": b.ID()})
 	s.must(b.WaitState(s.ctx, s.session, "connected"))
 	s.wantLines("a", a.Logs, move, "session closed, log sealed", "session handed over", "command handed on")
-	s.wantLines("b", b.Logs, move, "session taken", "loaded from cloud", "session connecting", "session connected", "command done")
+	s.wantLines("b", b.Logs, move, "command done")
+	// b's sweep may find the session, which is reserved for it, before the command comes.
+	if !strings.Contains(b.Logs(), "reason=sweep") {
+		s.wantLines("b", b.Logs, move, "session taken", "loaded from cloud", "session connecting", "session connected")
+	}
 	s.wantLines("functions", functions, move, "msg=command ", "route=restore-session", "status=200")
 
 	reload := s.follow("/restore", nil)
