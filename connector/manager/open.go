@@ -297,15 +297,14 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 	return taken, mark.Raise(s.files.highWaterPath())
 }
 
-// begin returns what every term has.
-func (m *Manager) begin(taken cloudstore.Taken) *opened {
+func (m *Manager) newOpened(taken cloudstore.Taken) *opened {
 	return &opened{taken: taken, gone: make(chan struct{}), protection: protection{limit: m.opt.ProtectTime}}
 }
 
 // build makes the file of a term ready to connect: resumed, restored or new;
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
-	o := m.begin(taken)
+	o := m.newOpened(taken)
 	o.safe = taken.Start == replicate.StartSafe || p.staged.safe()
 	o.fresh.Store(taken.Start == replicate.StartNew && p.staged == nil)
 	term := replicate.Term{

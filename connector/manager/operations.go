@@ -144,7 +144,7 @@ func (m *Manager) backUpAgain(ctx context.Context, s *session, o *opened) error 
 	if err != nil {
 		return fmt.Errorf("attach replication: %w", err)
 	}
-	next := m.begin(taken)
+	next := m.newOpened(taken)
 	next.file, next.wa, next.rep, next.delivery = o.file, o.wa, rep, o.delivery
 	s.setCurrent(next)
 	rep.Changed()

@@ -65,22 +65,13 @@ func (m *Manager) pairingFailed(s *session, cause error, report func(control.Pai
 	if linked || err != nil {
 		s.log.Info("the phone has linked the session, and it is kept", "reason", cause)
 		err := m.paired(ctx, s, o, report)
-		if !o.wa.Paired() {
-			s.closeUnconnected(o)
+		if !o.wa.Paired() { // the pairing ended before it learned of the link: this never logs in
+			s.shutToReopen(o)
 		}
 		return err
 	}
 	s.log.Info("pairing ended without a link")
 	return errors.Join(cause, m.closeLocked(ctx, s, release{}))
-}
-
-// closeUnconnected closes a session whose pairing ended after the link was recorded
-// and before it learned of that: it never logs in. The next heartbeat opens the file.
-func (s *session) closeUnconnected(o *opened) {
-	s.setCurrent(nil)
-	if err := o.shut(); err != nil {
-		s.log.Warn("session did not close in order", "error", err)
-	}
 }
 
 // loadInstead opens the session if it exists and was not logged out.

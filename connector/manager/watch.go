@@ -121,12 +121,18 @@ func (m *Manager) reopen(s *session, o *opened, cause error) {
 	if s.current() != o {
 		return
 	}
-	s.setCurrent(nil)
 	s.log.Error("session closed, to be opened again: its changes can't be pushed", "error", cause)
+	s.shutToReopen(o)
+	s.failed(time.Now())
+}
+
+// shutToReopen closes a session that stays this connector's: the next heartbeat that
+// finds it so opens its file. s.mu is held.
+func (s *session) shutToReopen(o *opened) {
+	s.setCurrent(nil)
 	if err := o.shut(); err != nil {
 		s.log.Warn("session did not close in order", "error", err)
 	}
-	s.failed(time.Now())
 }
 
 // reportStates writes changed states to the owner rows until ctx ends. A state

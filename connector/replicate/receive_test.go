@@ -53,9 +53,7 @@ func benchmarkReceive(b *testing.B, sessions int, without bool) {
 		rule.Remove()
 	}
 	for _, r := range all {
-		for service.Device(r.device).Queued > 0 {
-			time.Sleep(time.Millisecond)
-		}
+		g.must(service.Wait(b.Context(), func() bool { return service.Device(r.device).Queued == 0 }))
 	}
 	used := processorTime(b) - before
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
@@ -131,8 +129,6 @@ func (g *rig) receiver(service *watest.Service, endpoint whatsapp.Endpoint, n in
 	// The session between the two is opened before anything is measured.
 	_, err = peer.SendText(g.limit(), owner.PN(), "hello")
 	g.must(err)
-	for service.Device(r.device).Queued > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	g.must(service.Wait(g.limit(), func() bool { return service.Device(r.device).Queued == 0 }))
 	return r
 }
