@@ -59,15 +59,15 @@ func linkDevice(t *testing.T, db *sql.DB) {
 }
 
 // eventually asks again and again until a condition holds.
-func (o *office) eventually(what string, holds func() bool) {
-	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 2*time.Minute)
-	defer cancel()
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	limit, tick := time.After(5*time.Minute), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
 	for !holds() {
 		select {
-		case <-ctx.Done():
-			o.t.Fatalf("waited in vain for %s", what)
-		case <-time.After(5 * time.Millisecond):
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("never: %s", what)
 		}
 	}
 }

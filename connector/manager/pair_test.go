@@ -34,7 +34,7 @@ func TestPairingThatBreaksOffOnceLinked(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := func() bool { cur := s.current(); return cur != nil && cur.wa.Paired() }
-	o.eventually("the session to be opened", held)
+	eventually(t, "the session to be opened", held)
 	if cur := s.current(); cur.taken.Start != replicate.StartOwnFile {
 		t.Errorf("it starts %s", cur.taken.Start)
 	}

@@ -164,14 +164,14 @@ func TestRefusedBasesGiveTheirTurnsBack(t *testing.T) {
 	for _, o := range bad {
 		s.m.openLater(o)
 	}
-	s.await("all turns are taken", func() bool { return len(s.m.turns) == opensAtOnce })
-	s.await("the good one is open", func() bool {
+	eventually(t, "all turns are taken", func() bool { return len(s.m.turns) == opensAtOnce })
+	eventually(t, "the good one is open", func() bool {
 		if s.m.idle(good.SessionID, time.Now()) { // as a sweep would, should one try have taken too long
 			s.m.openLater(good)
 		}
 		return len(s.m.held()) == 1
 	})
-	s.await("turns and places are given back", func() bool { return len(s.m.turns) == 0 && s.m.taken() == 1 })
+	eventually(t, "turns and places are given back", func() bool { return len(s.m.turns) == 0 && s.m.taken() == 1 })
 	for _, o := range bad {
 		if _, ok := s.refused.Load(o.SessionID); !ok {
 			t.Errorf("no base of %s was refused", o.SessionID)
@@ -183,20 +183,6 @@ func TestRefusedBasesGiveTheirTurnsBack(t *testing.T) {
 		}
 		if files, _ := filepath.Glob(filepath.Join(filesOf(s.m.opt.DataDir, o.SessionID).dir, "*.db*")); len(files) != 0 {
 			t.Errorf("%s left %v", o.SessionID, files)
-		}
-	}
-}
-
-// await returns once what is asked for holds.
-func (s *starts) await(what string, holds func() bool) {
-	s.Helper()
-	limit, tick := time.After(5*time.Minute), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			s.Fatalf("never: %s", what)
 		}
 	}
 }
