@@ -107,24 +107,26 @@ $(NFPM): infra/packaging/go.mod
 
 ##@ Check
 
+# Side by side, so that neither the network nor a linker keeps the machine waiting: the
+# linters and the engine are built while vet looks at the code, and what needs the engine
+# begins as soon as it is there. The end-to-end tests, which mostly wait for leases to run
+# out, are in four parts, each with a system of its own; the letters are those that the
+# tests' names begin with. The longest come first.
+TESTS := test-e2e-NQ $(if $(HAVE_CC),test-race) test-chaos test-rest test-e2e-RZ test-e2e-EM test-e2e-AD
 .PHONY: test
-test: $(LINT) ## format, vet, lint, unit and end-to-end tests, race detector where it pays
-	@$(MAKE) --no-print-directory -j2 lint tidb
+test: ## format, vet, lint, unit and end-to-end tests, race detector where it pays
+	@$(if $(HAVE_CC),,echo "no C compiler: the tests run without the race detector")
+	@$(MAKE) --no-print-directory -j3 lint vet $(TESTS) vet-modules
+
+.PHONY: vet vet-modules $(TESTS)
+vet:
 	go vet ./...
+vet-modules: tidb
 	cd infra/tidb && go vet ./... && go test ./...
 	cd infra/grafana && go vet ./... && go test ./...
-ifeq ($(HAVE_CC),yes)
-	@$(MAKE) --no-print-directory -j3 test-e2e-NQ test-race test-chaos test-rest test-e2e-RZ test-e2e-EM test-e2e-AD
-else
-	@echo "no C compiler: the tests run without the race detector"
-	@$(MAKE) --no-print-directory -j3 test-e2e-NQ test-chaos test-rest test-e2e-RZ test-e2e-EM test-e2e-AD
-endif
 
-# Side by side: the end-to-end tests mostly wait for leases to run out. Each part of
-# them has a system of its own; the letters are those the tests' names begin with.
-# go vet has looked at all of it before.
 GO_TEST := go test -vet=off -timeout 25m
-.PHONY: test-race test-rest test-chaos test-e2e-AD test-e2e-EM test-e2e-NQ test-e2e-RZ
+$(TESTS): tidb
 test-race:
 	CGO_ENABLED=1 $(GO_TEST) $(RACE_FLAGS) $(RACE)
 test-rest:

@@ -268,8 +268,8 @@ func (m *memory) Take(ctx context.Context, r cloudstore.TakeRequest) (cloudstore
 // parent is what a taker finds of the owner's epoch.
 func (m *memory) parent(id string) cloudstore.Parent {
 	owner := m.owners[id]
-	_, has := m.creds[id]
-	p := cloudstore.Parent{Owner: owner, Epoch: m.epochs[id][owner.Epoch], HasCredentials: has}
+	creds, has := m.creds[id]
+	p := cloudstore.Parent{Owner: owner, Epoch: m.epochs[id][owner.Epoch], HasCredentials: has, Credentials: creds.Data}
 	rows := m.epochRows(id, owner.Epoch)
 	seq := uint64(0)
 	for i, s := range rows {

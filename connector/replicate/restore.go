@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -60,6 +61,7 @@ func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path str
 		// What log there is stems from before that choice: it may be another device's.
 		return r.credentials(ctx, parent)
 	}
+	defer r.deriveMeanwhile(taken.Parent.Credentials)()
 	lineage, err := r.fetch(ctx, parent)
 	if err != nil {
 		return Restored{}, err
@@ -96,6 +98,18 @@ func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path str
 		return Restored{}, err
 	}
 	return found, nil
+}
+
+// deriveMeanwhile derives the session's keys while its log is fetched, those of the current secret: the
+// new term needs them in any case. The salt is that of the credentials row, the same as in every row of
+// the log; where that row tells none, the keys are derived when they are first needed. What it returns
+// waits for the end of it.
+func (r *restorer) deriveMeanwhile(credentials []byte) (wait func()) {
+	var wg sync.WaitGroup
+	if salt, err := envelope.SaltOf(credentials); err == nil {
+		wg.Go(func() { r.keys.Derive(r.sessionID, salt) })
+	}
+	return wg.Wait
 }
 
 // credentials is the restore of a session without a log.

@@ -11,7 +11,8 @@ const (
 	// The id's column may be of the Node service's making, with a collation
 	// that takes different ids for the same: every reader compares bytes again.
 	selectCredentials = `SELECT session_id, session_data, epoch FROM whatsapp_sessions WHERE session_id = ?`
-	lockSessionRow    = `SELECT id, session_id, epoch FROM whatsapp_sessions WHERE session_id = ? FOR UPDATE`
+	// Plain columns only: TiDB answers such a statement without planning it.
+	lockSessionRow    = `SELECT id, session_id, epoch, session_data FROM whatsapp_sessions WHERE session_id = ? FOR UPDATE`
 	updateCredentials = `UPDATE whatsapp_sessions SET session_data = ?, epoch = ?, last_synced_at = NOW()
 		WHERE id = ? AND epoch <= ?`
 	insertCredentials = `INSERT INTO whatsapp_sessions (session_id, session_data, epoch, last_synced_at)
@@ -87,18 +88,19 @@ func putCredentials(ctx context.Context, tx *sql.Tx, c Credentials) error {
 	return err
 }
 
-// sessionRow is the small part of a locked row of whatsapp_sessions.
+// sessionRow is a locked row of whatsapp_sessions.
 type sessionRow struct {
 	id        int64
 	sessionID string
 	epoch     uint64
+	data      []byte
 }
 
 // lockSession locks a session's row of whatsapp_sessions. ErrNotFound when
 // there is none; ErrSessionIDTaken when the one found is another id's.
 func lockSession(ctx context.Context, tx *sql.Tx, sessionID string) (sessionRow, error) {
 	row, err := one(ctx, tx, func(row scanner) (r sessionRow, err error) {
-		err = row.Scan(&r.id, &r.sessionID, &r.epoch)
+		err = row.Scan(&r.id, &r.sessionID, &r.epoch, &r.data)
 		return r, err
 	}, lockSessionRow, sessionID)
 	if err == nil && row.sessionID != sessionID {

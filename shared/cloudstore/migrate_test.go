@@ -78,6 +78,9 @@ func checkTakeOfNodeRow(t *testing.T, s *cloudstore.Store, db *sql.DB) {
 	if err != nil || taken.Epoch != 1 || !taken.Parent.HasCredentials || taken.Parent.HasLog || taken.Start != cloudstore.StartSafe {
 		t.Fatalf("take of a row of the Node service: %+v, %v", taken, err)
 	}
+	if got := string(taken.Parent.Credentials); got != "ef:01" {
+		t.Errorf("the take found credentials %q", got)
+	}
 	wantCredentials(t, s, "Toko ☕", "ef:01", 1)
 	if n := count(t, db, "SELECT COUNT(*) FROM whatsapp_sessions WHERE epoch = 1 AND session_id = 'Toko ☕' AND updated_at = '2026-01-21 14:20:10'"); n != 1 {
 		t.Error("a take changed when the row was updated")

@@ -33,7 +33,9 @@ type parentView struct {
 // so see the latest rows; only light columns are read but for the terminator.
 // DESIGN.md says why the last row of the lineage is what it returns.
 func readParent(ctx context.Context, tx *sql.Tx, v takeView) (parentView, error) {
-	p := parentView{Parent: Parent{Owner: v.owner, Epoch: v.epoch, HasCredentials: v.hasRow, Contiguous: true}}
+	p := parentView{Parent: Parent{
+		Owner: v.owner, Epoch: v.epoch, HasCredentials: v.hasRow, Credentials: v.credentials.data, Contiguous: true,
+	}}
 	if v.owner.Epoch == 0 {
 		return p, nil
 	}

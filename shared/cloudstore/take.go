@@ -41,6 +41,7 @@ type Parent struct {
 	Damaged        bool   // rows are missing that were durable once: a push begins, or a seal stands, behind a gap
 	HasLog         bool   // the lineage has data rows to restore from
 	HasCredentials bool   // whatsapp_sessions has a row
+	Credentials    []byte // its data, as it was before the take
 	MaxSeq         uint64 // highest seq of any row of the epoch
 }
 
@@ -201,7 +202,8 @@ func findOwnCommit(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView, c
 func takenBefore(ctx context.Context, tx *sql.Tx, v takeView) (Taken, error) {
 	e := v.epoch
 	t := Taken{SessionID: e.SessionID, Epoch: e.Epoch, ParentEpoch: e.ParentEpoch, ParentSeq: e.ParentSeq, Start: e.Start}
-	t.Parent.Owner, t.Parent.HasCredentials, t.Parent.HasLog = v.owner, v.hasRow, e.ParentEpoch != 0
+	t.Parent.Owner, t.Parent.HasLog = v.owner, e.ParentEpoch != 0
+	t.Parent.HasCredentials, t.Parent.Credentials = v.hasRow, v.credentials.data
 	if e.ParentEpoch == 0 {
 		return t, nil
 	}
