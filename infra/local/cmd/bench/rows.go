@@ -143,7 +143,7 @@ func received(b *bench, ctx context.Context) ([]row, error) {
 }
 
 func restoreTime(b *bench, ctx context.Context) ([]row, error) {
-	r, err := goBench(ctx, b.progress, replicatePackage, "^BenchmarkRestore$", "10x")
+	r, err := goBench(ctx, b.progress, replicatePackage, "^BenchmarkRestore$", "30x")
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func restoreTime(b *bench, ctx context.Context) ([]row, error) {
 		measured: strings.Join(texts, "; "),
 		target:   "1 MB ≤ 150 ms / + 20 ms; linear in size",
 		met:      all[0][0] <= 150*ms && all[0][1] <= all[0][0]+20*ms && all[2][0] <= 16*all[0][0],
-		how:      "a base and 100 deltas from the real engine into a verified file, checks included; 10 times each",
+		how:      "a base and 100 deltas from the real engine into a verified file, checks included; 30 times each",
 	}}, nil
 }
 
