@@ -3,7 +3,7 @@ package inbox
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"cloudsession/infra/local/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

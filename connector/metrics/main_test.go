@@ -3,9 +3,8 @@ package metrics
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 )
 
-func TestMain(m *testing.M) { tidbtest.Main(m, func() error { return goleak.Find() }) }
+func TestMain(m *testing.M) { tidbtest.Main(m, func() error { return leaktest.Find() }) }

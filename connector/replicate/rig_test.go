@@ -20,6 +20,7 @@ import (
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/capture/capturetest"
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	tidbtest.Main(m, func() error {
 		// whatsmeow's own: a frame that arrives while a client disconnects finds nobody to take it, and its reader
 		// waits for ever.
-		return goleak.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
+		return leaktest.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
 	})
 }
 

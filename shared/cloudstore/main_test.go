@@ -15,14 +15,14 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"go.uber.org/goleak"
 
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
 )
 
 func TestMain(m *testing.M) {
-	tidbtest.Main(m, func() error { return goleak.Find() })
+	tidbtest.Main(m, func() error { return leaktest.Find() })
 }
 
 // open returns a store on these settings.

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"cloudsession/infra/local/leaktest"
 )
 
 // TestMain makes this test binary its own children, by the variable CHILDPROC_ROLE.
 func TestMain(m *testing.M) {
 	switch os.Getenv("CHILDPROC_ROLE") {
 	case "":
-		goleak.VerifyTestMain(m)
+		leaktest.Main(m)
 	case "wait": // ends at SIGTERM
 		stop := make(chan os.Signal, 1)
 		signal.Notify(stop, syscall.SIGTERM)

@@ -10,13 +10,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 )
 
 func TestMain(m *testing.M) {
 	tidbtest.Main(m, func() error {
 		// whatsmeow leaves its reader behind when a frame comes in while it disconnects.
-		return goleak.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
+		return leaktest.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
 	})
 }
 

@@ -3,11 +3,10 @@ package faultproxy_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 )
 
 func TestMain(m *testing.M) {
-	tidbtest.Main(m, func() error { return goleak.Find() })
+	tidbtest.Main(m, func() error { return leaktest.Find() })
 }

@@ -11,14 +11,15 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"go.uber.org/goleak"
+
+	"cloudsession/infra/local/leaktest"
 )
 
 // TestMain makes this test binary the function too, with the real runtime of
 // aws-lambda-go, when it is started with the emulator's environment.
 func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
-		goleak.VerifyTestMain(m)
+		leaktest.Main(m)
 		return
 	}
 	switch os.Getenv("AWS_LAMBDA_FUNCTION_NAME") {

@@ -10,13 +10,13 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // the database/sql driver
-	"go.uber.org/goleak"
 
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbproc"
 	"cloudsession/shared/cloudstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // start runs an engine on dir; the first build may take minutes.
 func start(t *testing.T, dir string) *tidbproc.Proc {

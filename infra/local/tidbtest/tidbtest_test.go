@@ -6,14 +6,14 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
-	"go.uber.org/goleak"
 
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 	"cloudsession/shared/cloudstore"
 )
 
 func TestMain(m *testing.M) {
-	tidbtest.Main(m, func() error { return goleak.Find() })
+	tidbtest.Main(m, func() error { return leaktest.Find() })
 }
 
 func open(t *testing.T, c cloudstore.Config) *sql.DB {

@@ -10,12 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/stack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // response runs the program and reads what it prints.
 func response(t *testing.T, getenv func(string) string, function, event string) (status int, body string) {

@@ -16,15 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/stack"
 )
 
 // TestMain makes this test binary the program itself when RUN_AS_PROGRAM is set.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_AS_PROGRAM") == "" {
-		goleak.VerifyTestMain(m)
+		leaktest.Main(m)
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
