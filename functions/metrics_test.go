@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,10 +146,19 @@ func TestRequestMetrics(t *testing.T) {
 	var log bytes.Buffer
 	host := hostTo(t, environment(config), &log)
 	began := time.Now()
+	tooSlow := 0 // answers of a database on a busy machine: each has its line, too
 	for event, status := range map[string]int{"list": 200, "unknown-session": 404, "wrong-method": 405, "sync": 202} {
-		if res := invoke(t, host, event); res.StatusCode != status {
-			t.Errorf("%s: %d %s", event, res.StatusCode, res.Body)
-		}
+		patiently(func() int {
+			res := invokeOnce(t, host, event)
+			switch res.StatusCode {
+			case status:
+			case http.StatusServiceUnavailable:
+				tooSlow++
+			default:
+				t.Errorf("%s: %d %s", event, res.StatusCode, res.Body)
+			}
+			return res.StatusCode
+		})
 	}
 	host.Close()
 	units := map[string]string{"Requests": "Count", "Errors5xx": "Count", "Latency": "Milliseconds"}
@@ -156,6 +166,10 @@ func TestRequestMetrics(t *testing.T) {
 	want := map[string]map[string]string{"list-sessions": units, "session-status": units, "none": units, "sync-session": pending}
 	got := map[string]map[string]string{}
 	for _, l := range metricsIn(t, log.String(), began) {
+		if l.values["Errors5xx"] == 1 {
+			tooSlow--
+			continue
+		}
 		route := l.dimensions["Route"]
 		got[route] = l.metrics
 		if len(l.dimensions) != 2 || l.dimensions["Deployment"] != "prod" {
@@ -169,8 +183,8 @@ func TestRequestMetrics(t *testing.T) {
 			t.Errorf("%s: %v", route, l.values)
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("metrics (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, got); diff != "" || tooSlow != 0 {
+		t.Errorf("%d answers of 503 more than lines that count one; metrics (-want +got):\n%s", tooSlow, diff)
 	}
 
 	var silent bytes.Buffer

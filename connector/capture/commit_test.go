@@ -183,6 +183,7 @@ func TestCloseIsABarrier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.closeWait = time.Hour // this test's transaction is open until it has seen Close begin
 	exec(t, f, "CREATE TABLE inbox_x (k INTEGER PRIMARY KEY, v)")
 	tx, err := f.DB().BeginTx(t.Context(), nil)
 	if err != nil {

@@ -33,6 +33,8 @@ type File struct {
 	closing  atomic.Bool // commits are refused from now on
 	conns    sync.WaitGroup
 
+	closeWait time.Duration // closeWait, but in tests
+
 	mu     sync.Mutex
 	layout *layout // of the captured tables, nil until needed; see currentLayout
 }
@@ -54,7 +56,7 @@ func Open(ctx context.Context, path string, o Options) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session file %s: %w", path, err)
 	}
-	f := &File{path: path, onCommit: o.OnCommit}
+	f := &File{path: path, onCommit: o.OnCommit, closeWait: closeWait}
 	if f.onCommit == nil {
 		f.onCommit = func() {}
 	}
@@ -137,7 +139,7 @@ func (f *File) Close() error {
 		f.conns.Wait()
 		close(done)
 	}()
-	timeout := time.NewTimer(closeWait)
+	timeout := time.NewTimer(f.closeWait)
 	defer timeout.Stop()
 	select {
 	case <-done:

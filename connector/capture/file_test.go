@@ -160,6 +160,7 @@ func TestIdleTime(t *testing.T) {
 func TestClosingFileKeepsNothingIdle(t *testing.T) {
 	f, err := Open(t.Context(), filepath.Join(t.TempDir(), "session.db"), Options{})
 	must(t, err)
+	f.closeWait = time.Hour // for the connection that is held until Close has begun
 	held, err := f.DB().Conn(t.Context())
 	must(t, err)
 	closed := make(chan error, 1)

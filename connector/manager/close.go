@@ -87,7 +87,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 // closeInTime is closeLocked for whoever may go away or has no time of his own:
 // once begun it is bounded by stopTime and cut short only by the end of Close.
 func (m *Manager) closeInTime(ctx context.Context, s *session, r release) error {
-	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), m.stopTime)
 	defer cancel()
 	return m.closeLocked(ctx, s, r)
 }
@@ -100,7 +100,7 @@ func (m *Manager) pushFirst(ctx context.Context, s *session) error {
 	if o == nil || o.fresh.Load() || o.local.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	ctx, cancel := context.WithTimeout(ctx, m.stopTime)
 	defer cancel()
 	stop := context.AfterFunc(m.life, cancel)
 	defer stop()

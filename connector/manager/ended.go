@@ -49,7 +49,7 @@ func (m *Manager) finish(s *session, o *opened, state whatsapp.State, detail str
 		level = slog.LevelError // no session of this program can log in any more
 	}
 	s.log.Log(context.Background(), level, "session has ended", "state", string(state), "detail", detail)
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	ctx, cancel := context.WithTimeout(m.hard, m.stopTime)
 	defer cancel()
 	if err := m.closeLocked(ctx, s, release{wanted: cloudstore.WantedClosed}); err != nil {
 		s.log.Error("close session", "error", err)
@@ -139,7 +139,7 @@ func (m *Manager) replaced(ctx context.Context, s *session, o *opened) {
 		m.loseLocked(ctx, s, loss{LossReplaced, clone + ", and this connector's lease has run out"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), m.stopTime)
 	defer cancel()
 	// With a valid lease nobody takes a session from a connector, but marking the
 	// database as restored does.

@@ -24,7 +24,7 @@ const StateFailed whatsapp.State = "failed"
 // machine's own file is not freed: nobody else has what is in it and not pushed yet.
 // If this process is ending, its next one goes first, as after a close.
 func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Taken, own bool, cause error) {
-	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
+	ctx, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), m.stopTime)
 	defer cancel()
 	_, detail := outcomeOf(cause)
 	s.setState(StateFailed, detail)

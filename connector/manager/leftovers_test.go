@@ -70,6 +70,16 @@ func (a *application) wait(t *testing.T, what string, ok func(attempts int, ids 
 	}
 }
 
+// firsts leaves out what was delivered again.
+func firsts(ids []string) (first []string) {
+	for _, id := range ids {
+		if !slices.Contains(first, id) {
+			first = append(first, id)
+		}
+	}
+	return first
+}
+
 // withApplication returns a manager that delivers to an application.
 func withApplication(t *testing.T) (*Manager, *application) {
 	t.Helper()
@@ -136,8 +146,7 @@ func endedTerm(t *testing.T, files sessionFiles, epoch uint64, change func(*inbo
 	must(f.Close())
 }
 
-// What an ended term's file alone holds is delivered, once, and the file stays
-// until it is (A2).
+// What an ended term's file alone holds is delivered, and the file stays until it is (A2).
 func TestLeftoversAreDelivered(t *testing.T) {
 	m, app := withApplication(t)
 	files := filesOf(m.opt.DataDir, "toko ☕")
@@ -168,7 +177,8 @@ func TestLeftoversAreDelivered(t *testing.T) {
 	l = m.newLeftovers() // the process was started again
 	l.pass(t.Context())
 	want := []string{"toko ☕ d2", "toko ☕ d3"}
-	app.wait(t, "taken", func(_ int, ids []string) bool { return slices.Equal(ids, want) })
+	// A try that stop found under way may have been taken too: what is not noted yet comes again.
+	app.wait(t, "taken", func(_ int, ids []string) bool { return slices.Equal(firsts(ids), want) })
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for late := time.After(2 * time.Minute); holdsUndelivered(kept[0]); { // what was delivered is noted in the file

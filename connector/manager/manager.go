@@ -89,13 +89,18 @@ type Manager struct {
 	works     works
 
 	baseTime time.Duration // less in tests
+	stopTime time.Duration // more in tests
 }
 
 // New returns a manager that holds nothing yet.
 func New(opt Options) *Manager {
 	opt.Observer = cmp.Or[Observer](opt.Observer, nobody{})
 	opt.ProtectTime = cmp.Or(opt.ProtectTime, protectTime)
-	m := &Manager{opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{}, states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce), baseTime: baseTime}
+	m := &Manager{
+		opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{},
+		states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce),
+		baseTime: baseTime, stopTime: stopTime,
+	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())
 	return m

@@ -55,7 +55,7 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 // linked the device all the same (the client went away, the first login hangs),
 // the session is kept: its keys are real, and another scan would be another device.
 func (m *Manager) pairingFailed(s *session, cause error, report func(control.PairEvent)) error {
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	ctx, cancel := context.WithTimeout(m.hard, m.stopTime)
 	defer cancel()
 	o := s.current()
 	linked, err := hasDevice(ctx, o.file)

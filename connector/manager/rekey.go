@@ -63,7 +63,7 @@ func (m *Manager) rekeyUnheld(ctx context.Context, s *session) error {
 		return err
 	}
 	err = o.rep.Rebase(ctx, true)
-	closing, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), stopTime)
+	closing, cancel := context.WithTimeout(logctx.Onto(m.hard, ctx), m.stopTime)
 	defer cancel()
 	err = errors.Join(err, m.closeLocked(closing, s, release{reserveFor: owner.ReservedFor, wanted: owner.Wanted}))
 	// It has not run: its state is what it was.

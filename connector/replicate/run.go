@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudsession/connector/capture"
@@ -135,17 +136,10 @@ func (s *Session) collect() {
 	s.synced = stillWanted(s.synced)
 }
 
+// stillWanted drops the requests whose callers have gone. They get no answer: ask returns by the end of the
+// context, and says what the cause was.
 func stillWanted(list []*request) []*request {
-	kept := list[:0]
-	for _, q := range list {
-		if err := q.ctx.Err(); err != nil {
-			q.answer(err)
-			continue
-		}
-		kept = append(kept, q)
-	}
-	clear(list[len(kept):])
-	return kept
+	return slices.DeleteFunc(list, func(q *request) bool { return q.ctx.Err() != nil })
 }
 
 // nextStep returns when there is something to do that no channel tells of.

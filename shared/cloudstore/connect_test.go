@@ -175,7 +175,7 @@ func TestTLSVerification(t *testing.T) {
 			port, shook := tlsServer(t, test.cert, test.version)
 			s := open(t, cloudstore.Config{
 				Host: "127.0.0.1", Port: port, User: "u", Database: "d",
-				TLS: cloudstore.TLSVerify, CAFile: test.caFile, Timeout: 5 * time.Second,
+				TLS: cloudstore.TLSVerify, CAFile: test.caFile, Timeout: 2 * time.Minute,
 			})
 			if err := s.Ping(t.Context()); err == nil {
 				t.Fatal("reached a server that isn't one")

@@ -3,6 +3,7 @@ package lambdaemu_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ func host(t *testing.T, o lambdaemu.Options) *lambdaemu.Host {
 	for _, name := range []string{"echo", "no-start", "sleeper"} {
 		o.Functions = append(o.Functions, lambdaemu.Function{Name: name, Binary: os.Args[0], Env: []string{"GREETING=hello"}})
 	}
+	o.Timeout, o.InitTimeout = cmp.Or(o.Timeout, patience), cmp.Or(o.InitTimeout, patience)
 	h, err := lambdaemu.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +91,7 @@ func TestSecretIsRefused(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	h := host(t, lambdaemu.Options{Timeout: patience, InitTimeout: patience})
+	h := host(t, lambdaemu.Options{})
 	before, _, err := invoke(t, h, "", "")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +120,7 @@ func TestFailures(t *testing.T) {
 
 // An invocation that takes too long ends with its process.
 func TestTimeout(t *testing.T) {
-	h := host(t, lambdaemu.Options{Timeout: 500 * time.Millisecond, InitTimeout: patience})
+	h := host(t, lambdaemu.Options{Timeout: 500 * time.Millisecond})
 	_, _, err := invoke(t, h, "hang", "")
 	failed, ok := errors.AsType[*lambdaemu.FunctionError](err)
 	if !ok || failed.Type != "Sandbox.Timedout" || !strings.Contains(failed.Message, "0.50 seconds") {
@@ -157,7 +159,7 @@ func TestNoStart(t *testing.T) {
 func TestParallel(t *testing.T) {
 	r, w := io.Pipe()
 	defer func() { _ = w.Close() }()
-	h := host(t, lambdaemu.Options{MaxInstances: 3, Timeout: patience, InitTimeout: patience, Out: w})
+	h := host(t, lambdaemu.Options{MaxInstances: 3, Out: w})
 	flag := filepath.Join(t.TempDir(), "go")
 	var mu sync.Mutex
 	pids := map[string]int{}

@@ -94,11 +94,19 @@ func emptyReceive(s *suite) {
 func visibilityTimeout(s *suite) {
 	url := s.queue(attributes{"VisibilityTimeout": "1"})
 	s.send(url, "g", "d", "again")
-	first := s.one(url, "again")
-	second := s.one(url, "again")
+	s.one(url, "again")
+	second := s.one(url, "again") // by itself
 	if count := second.Attributes["ApproximateReceiveCount"]; count != "2" {
 		s.Errorf("ApproximateReceiveCount is %s, want 2", count)
 	}
+}
+
+func oldReceipt(s *suite) {
+	url := s.queue(attributes{"VisibilityTimeout": "600"})
+	s.send(url, "g", "d", "again")
+	first := s.one(url, "again")
+	s.show(url, first, 0)
+	second := s.one(url, "again")
 	_, err := s.client.DeleteMessage(s.ctx, &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: first.ReceiptHandle})
 	if s.known.OldReceiptDeletes {
 		return
@@ -109,21 +117,12 @@ func visibilityTimeout(s *suite) {
 
 func changeVisibility(s *suite) {
 	url := s.queue(attributes{"VisibilityTimeout": "600"})
-	change := func(m types.Message, seconds int32) {
-		s.Helper()
-		_, err := s.client.ChangeMessageVisibility(s.ctx, &sqs.ChangeMessageVisibilityInput{
-			QueueUrl: &url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds,
-		})
-		if err != nil {
-			s.Fatalf("change visibility: %v", err)
-		}
-	}
 	s.send(url, "g", "d", "m")
 	m := s.one(url, "m")
 	s.none(url) // until its time is over
-	change(m, 0)
+	s.show(url, m, 0)
 	m = s.one(url, "m") // at once
-	change(m, 1)
+	s.show(url, m, 1)
 	m = s.one(url, "m") // after a second
 	s.delete(url, m)
 }
@@ -181,10 +180,11 @@ func sameAttempt(s *suite) {
 func redrive(s *suite) {
 	dead := s.queue(nil)
 	policy := fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":2}`, s.settings(dead)["QueueArn"])
-	url := s.queue(attributes{"VisibilityTimeout": "1", "RedrivePolicy": policy})
+	url := s.queue(attributes{"VisibilityTimeout": "600", "RedrivePolicy": policy})
 	s.send(url, "g", "1", "poison")
-	s.one(url, "poison")
-	s.one(url, "poison")
+	for range 2 {
+		s.show(url, s.one(url, "poison"), 0)
+	}
 	s.send(url, "g", "2", "next")
 	s.delete(url, s.one(url, "next")) // its group is free again
 	m := s.one(dead, "poison")

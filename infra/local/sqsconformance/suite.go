@@ -66,6 +66,7 @@ func Run(t *testing.T, target Target) {
 		{"long poll is woken by a freed group", wakeOnDelete},
 		{"empty receive returns in time", emptyReceive},
 		{"message comes again after its visibility timeout", visibilityTimeout},
+		{"receipt from before the last receive is refused", oldReceipt},
 		{"visibility can be changed", changeVisibility},
 		{"duplicate is dropped", duplicate},
 		{"same receive attempt gets the same messages", sameAttempt},
@@ -136,10 +137,10 @@ func (s *suite) receive(url string, wait int32) []types.Message {
 	return out.Messages
 }
 
-// one receives, within five seconds, exactly one message with the given body.
+// one receives exactly one message with the given body, waiting for as long as SQS allows.
 func (s *suite) one(url, body string) types.Message {
 	s.Helper()
-	got := s.receive(url, 5)
+	got := s.receive(url, 20)
 	if len(got) != 1 || aws.ToString(got[0].Body) != body {
 		s.Fatalf("received %s, want just %q", bodies(got), body)
 	}
@@ -151,6 +152,17 @@ func (s *suite) none(url string) {
 	s.Helper()
 	if got := s.receive(url, 0); len(got) != 0 {
 		s.Fatalf("received %s, want nothing", bodies(got))
+	}
+}
+
+// show lets a message in flight be received again, some seconds from now.
+func (s *suite) show(url string, m types.Message, seconds int32) {
+	s.Helper()
+	_, err := s.client.ChangeMessageVisibility(s.ctx, &sqs.ChangeMessageVisibilityInput{
+		QueueUrl: &url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds,
+	})
+	if err != nil {
+		s.Fatalf("change visibility: %v", err)
 	}
 }
 
