@@ -236,6 +236,7 @@ func TestSafeStartIsHandedOver(t *testing.T) {
 // is lost; a connector that runs finds out by itself.
 func TestDatabaseRestoredFromABackup(t *testing.T) {
 	s := newScene(t)
+	s.ownDatabase() // the command is about every session there, whatever other tests have made of theirs
 	c := s.paired("c")
 	s.talk(c)
 	s.rolledBack(c)
