@@ -35,6 +35,10 @@ type Proc struct {
 	err     error // set before done is closed
 }
 
+// outputTime is how long a child's output may go on after its end, should a
+// grandchild keep it open. A busy machine takes long to read what is left.
+const outputTime = time.Minute
+
 // Start starts a child.
 func Start(c Config) (*Proc, error) {
 	//nolint:gosec,noctx // the callers' own programs, stopped in order and not by a context
@@ -44,7 +48,7 @@ func Start(c Config) (*Proc, error) {
 		cmd.Env = []string{} // nil would mean all of ours
 	}
 	cmd.Stdout, cmd.Stderr = c.Out, c.Out
-	cmd.WaitDelay = 2 * time.Second // a grandchild that keeps the output open
+	cmd.WaitDelay = outputTime
 	release, err := startTied(cmd)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)

@@ -153,7 +153,10 @@ func TestMessagesWhileTheDatabaseIsAway(t *testing.T) {
 	s.waitPushed(c)
 	s.waitAcknowledged()
 	s.waitProtected(c) // it need not have been all the while, on a busy machine
-	before := len(c.Logs())
+	before := 0
+	count := func(text string) int { return strings.Count(c.Logs()[before:], text) }
+	s.wait("the log to say so", func() bool { return count("session is unprotected") == count("session is protected again") })
+	before = len(c.Logs())
 
 	link.cut()
 	s.peerWrites()
@@ -172,7 +175,6 @@ func TestMessagesWhileTheDatabaseIsAway(t *testing.T) {
 
 	s.waitProtected(c)
 	s.waitPushed(c)
-	count := func(text string) int { return strings.Count(c.Logs()[before:], text) }
 	s.wait("the log to say so", func() bool { return count("session is protected again") > 0 })
 	if lost, back := count("session is unprotected"), count("session is protected again"); lost != 1 || back != 1 {
 		t.Errorf("logged %d times that the session is unprotected, %d times that it is not", lost, back)

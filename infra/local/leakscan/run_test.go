@@ -224,6 +224,12 @@ func (r *run) pair(c *rig.Connector, session string, phone *watest.Phone, byCode
 // talk sends a text each way, and one from the account's own phone.
 func (r *run) talk(c *rig.Connector) {
 	r.t.Helper()
+	r.delivered(c, r.texted(c)...)
+}
+
+// texted sends the texts of talk. What comes to the session has begun to arrive.
+func (r *run) texted(c *rig.Connector) (coming []string) {
+	r.t.Helper()
 	r.texts++
 	out, in, own := r.secret("a text that was sent"), r.secret("a text that came"), r.secret("a text of the phone's")
 	_, err := c.Send(r.ctx, r.session, control.SendRequest{To: r.peer.PN().String(), Text: out, Key: random("key-")})
@@ -234,12 +240,37 @@ func (r *run) talk(c *rig.Connector) {
 	r.must(err)
 	_, err = r.owner.SendText(r.ctx, r.peer.PN(), own)
 	r.must(err)
-	for _, text := range []string{in, own} {
-		_, err = c.WaitText(r.ctx, r.session, text)
+	_, err = c.WaitText(r.ctx, r.session, in)
+	r.must(err)
+	return []string{in, own}
+}
+
+// delivered waits until texts are in the inbox and with the application.
+func (r *run) delivered(c *rig.Connector, texts ...string) {
+	r.t.Helper()
+	for _, text := range texts {
+		_, err := c.WaitText(r.ctx, r.session, text)
 		r.must(err)
 	}
-	r.must(r.app.WaitTexts(r.ctx, in, own))
+	r.must(r.app.WaitTexts(r.ctx, texts...))
 	r.keys()
+}
+
+// pushed waits until TiDB has everything of the session.
+func (r *run) pushed(c *rig.Connector) {
+	r.t.Helper()
+	for {
+		list, err := c.Sessions(r.ctx)
+		r.must(err)
+		if slices.ContainsFunc(list, func(s control.Session) bool { return s.SessionID == r.session && !s.Pending }) {
+			return
+		}
+		select {
+		case <-r.ctx.Done():
+			r.t.Fatal("the changes were never pushed")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // keys reads what keys the connectors' files hold now.
@@ -285,9 +316,14 @@ func (r *run) call(token string, status int, method, path string, body any) {
 		switch response.Status {
 		case status:
 			return
-		case http.StatusAccepted: // it goes on
+		case http.StatusAccepted, http.StatusServiceUnavailable: // this machine needs more time
 		default:
 			r.t.Fatalf("%s %s: %d %s, want %d", method, path, response.Status, response.Body, status)
+		}
+		select {
+		case <-r.ctx.Done():
+			r.t.Fatalf("%s %s: %d %s, want %d", method, path, response.Status, response.Body, status)
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -105,12 +105,33 @@ func (s *Stack) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// checkAPI asks once for the list of sessions: gateway, a function and the
-// database answer, or the stack is not started.
-func (s *Stack) checkAPI(ctx context.Context) (err error) {
+// answerTime is how long the API may take to answer well for the first time: a busy
+// machine's functions and database start slowly.
+const answerTime = 2 * time.Minute
+
+// checkAPI asks for the list of sessions, again while that fails on our side:
+// gateway, a function and the database answer, or the stack is not started.
+func (s *Stack) checkAPI(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for {
+		again, err := s.askAPI(ctx)
+		if !again {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// askAPI asks once. again says that a later answer may be better than the error.
+func (s *Stack) askAPI(ctx context.Context) (again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL()+"/cloud/sessions?limit=1", http.NoBody)
 	if err != nil {
-		return fmt.Errorf("ask the API: %w", err)
+		return false, fmt.Errorf("ask the API: %w", err)
 	}
 	want := http.StatusUnauthorized // all that can be had without a token
 	if token, err := s.Token(); err == nil {
@@ -120,12 +141,13 @@ func (s *Stack) checkAPI(ctx context.Context) (err error) {
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask the API: %w", err)
+		return false, fmt.Errorf("ask the API: %w", err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode != want {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // only for the error's text
-		return fmt.Errorf("ask the API for sessions: %s %s\n%s", resp.Status, text, s.out.String())
+		err = fmt.Errorf("ask the API for sessions: %s %s\n%s", resp.Status, text, s.out.String())
+		return resp.StatusCode >= http.StatusInternalServerError, err
 	}
-	return nil
+	return false, nil
 }

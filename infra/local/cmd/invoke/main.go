@@ -47,9 +47,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, out, lo
 	if err != nil {
 		return err
 	}
-	host, err := lambdaemu.New(lambdaemu.Options{Out: log, Functions: []lambdaemu.Function{
-		{Name: args[0], Binary: binary, Env: stack.FunctionEnv(getenv)},
-	}})
+	host, err := lambdaemu.New(lambdaemu.Options{
+		Out: log, InitTimeout: 2 * time.Minute, // Lambda's own limit is for Lambda's machines
+		Functions: []lambdaemu.Function{{Name: args[0], Binary: binary, Env: stack.FunctionEnv(getenv)}},
+	})
 	if err != nil {
 		return err
 	}

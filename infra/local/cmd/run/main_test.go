@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudsession/infra/local/flock"
 	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/stack"
 )
@@ -158,6 +159,7 @@ func TestKilled(t *testing.T) {
 		t.Error("a killed process ended well")
 	}
 	nothingListens(t, used)
+	engineEnds(t, dir)
 	if _, err := stack.Running(dir); !errors.Is(err, stack.ErrNotRunning) {
 		t.Errorf("running after kill -9: %v", err)
 	}
@@ -222,6 +224,32 @@ func nothingListens(t *testing.T, addresses [][2]string) {
 			case <-deadline:
 				t.Fatalf("somebody still listens on %s", a)
 			}
+		}
+	}
+}
+
+// engineEnds waits until the database engine's folder is nobody's: it is given up
+// with the end of the process, after the ports.
+func engineEnds(t *testing.T, dir string) {
+	t.Helper()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		l, _, err := flock.Try(filepath.Join(dir, "tidb", "LOCK.tidb"))
+		if err == nil {
+			err = l.Unlock()
+		}
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, flock.ErrHeld) {
+			t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal(err)
 		}
 	}
 }
