@@ -361,12 +361,7 @@ func (s *Session) isOwn(jid types.JID) bool {
 
 // resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order, until the
 // connection is dropped: the next one begins again, with the message under way.
-func (s *Session) resumeSends(dropped <-chan struct{}) {
-	list, err := s.inbox.Unfinished(s.ctx)
-	if err != nil {
-		s.log.Error("unfinished messages not read", "error", scrub(err.Error()))
-		return
-	}
+func (s *Session) resumeSends(list []inbox.Send, dropped <-chan struct{}) {
 	for _, send := range list {
 		select {
 		case <-dropped:

@@ -214,21 +214,29 @@ func (s *Session) setState(state State, detail string) {
 	s.announce.Lock()
 	defer s.announce.Unlock()
 	s.mu.Lock()
+	tell := s.enterState(state, detail)
+	s.mu.Unlock()
+	tell()
+}
+
+// enterState changes the state, unless it is final already. Session.announce and Session.mu are held; tell is to be
+// called with announce alone.
+func (s *Session) enterState(state State, detail string) (tell func()) {
 	same := s.state == state && s.detail == detail
 	closed := s.finalErr != nil && !state.Final() || s.state == StateStopped && s.ending
 	if same || closed {
-		s.mu.Unlock()
-		return
+		return func() {}
 	}
 	s.state, s.detail = state, detail
 	ctx := s.behalf
 	if state.Live() {
 		s.behalf = context.Background() // what comes later nobody has asked for
 	}
-	s.mu.Unlock()
-	s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
-	if s.cfg.OnState != nil {
-		s.cfg.OnState(state, detail)
+	return func() {
+		s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
+		if s.cfg.OnState != nil {
+			s.cfg.OnState(state, detail)
+		}
 	}
 }
 
@@ -290,37 +298,6 @@ func (s *Session) spawn(f func()) {
 		return
 	}
 	s.tasks.Go(f)
-}
-
-// becomeReady lets messages flow.
-func (s *Session) becomeReady() {
-	s.mu.Lock()
-	select {
-	case <-s.ready:
-		s.mu.Unlock()
-		return // already
-	default:
-	}
-	close(s.ready)
-	dropped := make(chan struct{})
-	s.dropped = dropped
-	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
-	state := s.liveState()
-	s.mu.Unlock()
-	s.setState(state, "")
-	s.spawn(func() { s.resumeSends(dropped) })
-	s.spawn(s.fetchHistory)
-}
-
-func (s *Session) unready() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.ready:
-		s.ready = make(chan struct{})
-		close(s.dropped)
-	default:
-	}
 }
 
 // conclude ends the session for good.
