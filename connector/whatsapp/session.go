@@ -56,6 +56,9 @@ type Config struct {
 	DeviceName string
 	// Observer is told what passes through the session, for metrics. Nobody when nil.
 	Observer Observer
+	// Grace is how long the session waits at its end. The zero value is meant for programs; tests that a busy machine
+	// must not fail have more.
+	Grace Grace
 	// Debug lets whatsmeow's debug lines through, unfiltered: whole stanzas, with phone numbers and QR contents.
 	Debug bool
 }
@@ -107,10 +110,6 @@ type Session struct {
 
 	historyLock sync.Mutex
 
-	hangUpGrace  time.Duration // hangUpGrace, but in tests
-	sendGrace    time.Duration // sendGrace, but in tests
-	handlerGrace time.Duration // handlerGrace, but in tests
-
 	testMessage func(*events.Message) error       // called first for each message; tests make it fail or panic
 	testPause   func(time.Duration) time.Duration // told each pause before a connection; returns what is slept instead
 }
@@ -127,13 +126,13 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	silenceSignal()
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.Observer = cmp.Or[Observer](cfg.Observer, nobody{})
+	cfg.Grace = cfg.Grace.complete()
 	s := &Session{
 		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID), behalf: context.Background(),
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
-		deliveries:  make(map[string]*delivery),
-		hangUpGrace: hangUpGrace, sendGrace: sendGrace, handlerGrace: handlerGrace,
+		deliveries: make(map[string]*delivery),
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
