@@ -34,18 +34,29 @@ func monitored(t *testing.T, dir string) (*monitor, string) {
 	return m, "http://" + strings.TrimSpace(after)
 }
 
+// get asks until there is an answer: the server hangs up on a client that a slow machine keeps from asking in time.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		status, body, err := tryGet(url)
+		if err == nil {
+			return status, body
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func tryGet(url string) (int, string, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := client.Get(url)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	body, err := io.ReadAll(resp.Body)
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
+	return resp.StatusCode, string(body), errors.Join(err, resp.Body.Close())
 }
 
 // Before the start is done the process works, and takes nothing yet.

@@ -28,6 +28,17 @@ func serviceManager(t *testing.T, name string) *net.UnixConn {
 	return conn
 }
 
+// patient returns a notifier of this socket for which a slow machine is no deaf service manager.
+func patient(t *testing.T, socket string, log *slog.Logger) *notifier {
+	t.Helper()
+	n, err := newNotifier(socket, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.limit = time.Hour
+	return n
+}
+
 func heard(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
@@ -48,11 +59,7 @@ func TestNotify(t *testing.T) {
 	} {
 		manager := serviceManager(t, name)
 		var log bytes.Buffer
-		n, err := newNotifier(name, slog.New(slog.NewTextHandler(&log, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.limit = time.Hour // a slow machine is no deaf service manager
+		n := patient(t, name, slog.New(slog.NewTextHandler(&log, nil)))
 		var got []string
 		for _, say := range []func(){
 			func() { n.starting("waiting for TiDB", 90*time.Second) }, n.ready, n.alive,
@@ -92,10 +99,7 @@ func TestNotifyNobody(t *testing.T) {
 func TestNotifyUnheard(t *testing.T) {
 	var log bytes.Buffer
 	name := filepath.Join(t.TempDir(), "notify")
-	n, err := newNotifier(name, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := patient(t, name, slog.New(slog.NewTextHandler(&log, nil)))
 	n.alive()
 	n.alive()
 	if got := strings.Count(log.String(), "service manager not notified"); got != 1 {
@@ -133,10 +137,7 @@ func TestNotifyFullSocket(t *testing.T) {
 func TestLoadIsASignOfLife(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
 	manager := serviceManager(t, name)
-	n, err := newNotifier(name, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := patient(t, name, slog.New(slog.DiscardHandler))
 	release := make(chan struct{})
 	load := aliveBy(n, func() cloudstore.Load {
 		<-release
@@ -164,12 +165,9 @@ func TestRetryTellsTheServiceManager(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
 	manager := serviceManager(t, name)
 	log := slog.New(slog.DiscardHandler)
-	n, err := newNotifier(name, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := patient(t, name, log)
 	tried := 0
-	err = retry(t.Context(), log, n, "waiting for TiDB", func(context.Context) error {
+	err := retry(t.Context(), log, n, "waiting for TiDB", func(context.Context) error {
 		if tried++; tried == 1 {
 			return cloudstore.ErrIncarnation
 		}

@@ -38,7 +38,7 @@ var start = time.Date(2026, 1, 22, 10, 30, 45, 0, time.UTC)
 func newInbox(t *testing.T) (*Inbox, *sql.DB, *clock) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "session.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
 		t.Fatal(err)
 	}

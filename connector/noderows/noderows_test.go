@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -104,6 +105,7 @@ type table struct {
 func newTable(t *testing.T) *table {
 	t.Helper()
 	cfg := tidbtest.Start(t)
+	cfg.Timeout = 2 * time.Minute // of a busy machine
 	store, err := cloudstore.Open(cfg)
 	must(t, err)
 	must(t, store.Migrate(t.Context()))

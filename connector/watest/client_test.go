@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -180,17 +181,29 @@ func (c *client) awaitText(text string) *events.Message {
 	return await(c, fmt.Sprintf("text %q", text), func(m *events.Message) bool { return textOf(m) == text })
 }
 
+// awaitDevice waits until the client would encrypt for a device that it knows by
+// both addresses: whatsmeow acknowledges the news of it before it takes note.
+func (c *client) awaitDevice(pn, lid types.JID) {
+	c.t.Helper()
+	ctx := testContext(c.t)
+	for {
+		known, err := c.GetUserDevices(ctx, []types.JID{pn.ToNonAD(), lid.ToNonAD()})
+		switch {
+		case err != nil:
+			c.t.Fatal(err)
+		case slices.Contains(known, pn) && slices.Contains(known, lid):
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func (c *client) connect() {
 	c.t.Helper()
 	if err := c.Connect(); err != nil {
 		c.t.Fatal(err)
 	}
 	await[*events.Connected](c, "connection", nil)
-}
-
-func (c *client) trySend(to types.JID, text string) error {
-	_, err := c.SendMessage(testContext(c.t), to, &waE2E.Message{Conversation: new(text)})
-	return err
 }
 
 func (c *client) send(to types.JID, text string) types.MessageID {

@@ -15,11 +15,14 @@ import (
 	"go.mau.fi/whatsmeow/socket"
 )
 
-// linger is how long a socket stays open after the last stanza of a stream
-// (515, failure, device_removed, replaced), unless the client closes it, as
-// whatsmeow does. A client that is cut off at once may lose the stanza: its
-// reader and its handler are different goroutines.
-const linger = 3 * time.Second
+// How long a socket stays open after the last stanza of a stream (515, failure,
+// device_removed, replaced), unless the client closes it. A client that is cut
+// off before it is scheduled loses the stanza: its reader and its handler are
+// different goroutines.
+const (
+	linger      = 30 * time.Second
+	lingerBrief = 3 * time.Second // where whatsmeow waits for the end: it does the same without the stanza
+)
 
 // conn is one client socket.
 type conn struct {
@@ -219,7 +222,7 @@ func (c *conn) send(node waBinary.Node) {
 	c.service.faults.pass(c, ToDevice, node, func() { c.enqueue(outgoing{node: node}) })
 }
 
-// sendLast sends a stanza and closes the socket [linger] after it.
+// sendLast sends a stanza and closes the socket a while after it.
 func (c *conn) sendLast(node waBinary.Node) {
 	c.enqueue(outgoing{node: node, last: true})
 }
@@ -254,7 +257,7 @@ func (c *conn) writeLoop(ctx context.Context) {
 				return
 			}
 			if o.last {
-				c.linger()
+				c.linger(o.node)
 				return
 			}
 		}
@@ -269,8 +272,20 @@ func (c *conn) takeOutbox() []outgoing {
 	return taken
 }
 
-func (c *conn) linger() {
-	t := time.NewTimer(linger)
+// linger returns when the socket is to be closed, after the last stanza of a stream.
+func (c *conn) linger(last waBinary.Node) {
+	if c.service.faults.hangsUp() {
+		return
+	}
+	d := linger
+	code := last.AttrGetter().OptionalString("code")
+	if last.Tag == "failure" {
+		code = last.AttrGetter().OptionalString("reason")
+	}
+	if code == "500" || code == "503" {
+		d = lingerBrief
+	}
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

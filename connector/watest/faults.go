@@ -58,6 +58,7 @@ const (
 	clone
 	stall
 	withhold
+	hangUp
 )
 
 // Rule is a fault in force.
@@ -145,6 +146,11 @@ func (f *Faults) AllowClones(device *types.JID) *Rule {
 // HoldConnects leaves clients that want a socket without an answer until the
 // rule is removed. Which device they are is not known yet, so it is for all.
 func (f *Faults) HoldConnects() *Rule { return f.add(&Rule{action: stall}) }
+
+// HangUp closes sockets right behind the last stanza of their streams (515,
+// failure, device_removed, replaced), which their clients may then never handle.
+// Without it they have time to.
+func (f *Faults) HangUp() *Rule { return f.add(&Rule{action: hangUp}) }
 
 // Withhold gives a device no copy of the messages sent to it: in place of the
 // ciphertext stands that there is none, as with what its sender lets only the
@@ -264,6 +270,8 @@ func (f *Faults) admit(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+func (f *Faults) hangsUp() bool { return f.find(hangUp, types.EmptyJID, types.EmptyJID) != nil }
 
 // withheld tells whether a linked device gets no copy of a message.
 func (f *Faults) withheld(d *device) bool {

@@ -95,7 +95,9 @@ func TestThreeClientsTalk(t *testing.T) {
 
 	// A device linked later is seen by clients that had cached the list.
 	late := pairQR(t, addr, alice)
-	waitFor(t, s, "devices acknowledge the notifications", func() bool { return s.Device(*peer.Store.ID).Queued == 0 })
+	for _, c := range []*client{peer, home} {
+		c.awaitDevice(*late.Store.ID, late.Store.LID)
+	}
 	peer.send(alice.LID(), "to all three")
 	late.awaitText("to all three")
 	home.send(bob.PN(), "others of mine, see this")

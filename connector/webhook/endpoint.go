@@ -62,6 +62,7 @@ type endpoint struct {
 	secrets []Secret // the current one first
 	agent   string
 	client  *http.Client
+	limit   time.Duration // of one attempt
 }
 
 func newEndpoint(o Options) *endpoint {
@@ -79,7 +80,7 @@ func newEndpoint(o Options) *endpoint {
 		}
 	}
 	return &endpoint{
-		url: o.URL.String(), secrets: o.Secrets, agent: "cloudsession-connector/" + o.Version,
+		url: o.URL.String(), secrets: o.Secrets, agent: "cloudsession-connector/" + o.Version, limit: answerTime,
 		client: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -104,7 +105,7 @@ func (e *endpoint) post(ctx context.Context, sessionID string, m inbox.Message, 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, e.limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
 	if err != nil {

@@ -34,9 +34,9 @@ func (s *Session) Abort(ctx context.Context) error {
 		return nil
 	}
 	close(s.hungUp)
-	errSends := waitFor(ctx, s.handlerGrace, "running sends", s.sends.wait)
-	errHandlers := waitFor(ctx, s.handlerGrace, "handlers", s.handlers.wait)
-	errTasks := waitFor(ctx, s.handlerGrace, "background work", s.waitTasks)
+	errSends := waitFor(ctx, s.cfg.Grace.Handlers, "running sends", s.sends.wait)
+	errHandlers := waitFor(ctx, s.cfg.Grace.Handlers, "handlers", s.handlers.wait)
+	errTasks := waitFor(ctx, s.cfg.Grace.Handlers, "background work", s.waitTasks)
 	s.announceStop()
 	return errors.Join(errSends, errHandlers, errTasks)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"testing"
-	"time"
 
 	"cloudsession/connector/watest"
 )
@@ -14,7 +13,6 @@ import (
 func TestAbortClosesTheSocketFirst(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
-	c.sendGrace = time.Hour
 	c.send(w.other.PN(), "hello")
 	device := c.jid()
 	rule := w.service.Faults().Drop(&device, watest.FromDevice, watest.Tag("message"))
@@ -45,7 +43,6 @@ func TestAbortClosesTheSocketFirst(t *testing.T) {
 func TestAbortCutsStopShort(t *testing.T) {
 	w := newWorld(t)
 	c := w.pairQR()
-	c.sendGrace = time.Hour
 	device := c.jid()
 	rule := w.service.Faults().Drop(&device, watest.FromDevice, watest.Tag("message"))
 	defer rule.Remove()
@@ -79,7 +76,7 @@ func TestAbortCutsALoginThatIsUnderWay(t *testing.T) {
 	device := paired.jid()
 	paired.close()
 	c := w.open(paired.path)
-	c.hangUpGrace = 2 * patience
+	c.cfg.Grace.HangUp = 2 * patience
 	logins := w.service.Device(device).Logins
 	rule := w.service.Faults().HoldConnects()
 	defer rule.Remove()

@@ -3,7 +3,6 @@ package whatsapp
 import (
 	"context"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
@@ -57,16 +56,7 @@ func TestBackoffOnEveryPath(t *testing.T) {
 		{"may not connect", func(_ *world, cfg *Config) {
 			cfg.MayConnect = func(context.Context) error { return errors.New("not the owner") }
 		}},
-		{"nobody answers", func(w *world, cfg *Config) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			cfg.Endpoint.Addr = l.Addr().String()
-			if err := l.Close(); err != nil {
-				w.t.Fatal(err)
-			}
-		}},
+		{"nobody answers", func(_ *world, cfg *Config) { cfg.Endpoint.Addr = testEndpoint.Addr }},
 		{"500", refused(500)},
 		{"501", refused(501)},
 		{"503", refused(503)},

@@ -116,7 +116,8 @@ func (w *world) open(path string, change ...func(*Config)) *client {
 	}
 	cfg := Config{
 		SessionID: filepath.Base(path), File: file, Endpoint: w.endpoint, OnState: c.noteState,
-		Log: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:   slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Grace: Grace{Sends: time.Hour, Handlers: time.Hour, Record: time.Hour}, // a busy machine is no fault of theirs
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -124,7 +125,6 @@ func (w *world) open(path string, change ...func(*Config)) *client {
 	if c.Session, err = Open(ctx, cfg); err != nil {
 		w.t.Fatal(err)
 	}
-	c.handlerGrace = time.Hour // a busy machine is no fault of theirs
 	w.t.Cleanup(c.close)
 	return c
 }

@@ -141,7 +141,7 @@ func (p *pairing) link(ctx context.Context) PairEvent {
 		}
 		p.s.mail.forget()
 		p.codes, p.next = nil, nil
-		if err := p.s.cli.ConnectContext(p.s.ctx); err != nil {
+		if err := p.s.connect(p.s.ctx); err != nil {
 			p.s.log.Warn("connecting to pair didn't work", "error", scrub(err.Error()))
 			continue
 		}

@@ -1,6 +1,7 @@
 package whatsapp
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -93,7 +94,21 @@ func (s *Session) dial() error {
 	if s.stopping() {
 		return ErrStopped
 	}
-	return s.cli.ConnectContext(s.guard.connect(s.ctx))
+	return s.connect(s.guard.connect(s.ctx))
+}
+
+// connect connects. A connection that ends between the last word of whatsmeow's handshake and the moment it listens for
+// the end is one of which no event ever tells; it is gone by the time ConnectContext returns, so that is said here.
+// Where the event comes all the same, it is the second word about one end, and late. It is no error: what the service
+// said before it hung up may be that the session is over.
+func (s *Session) connect(ctx context.Context) error {
+	if err := s.cli.ConnectContext(ctx); err != nil {
+		return err
+	}
+	if !s.cli.IsConnected() {
+		s.mail.put(mail{kind: mailDropped, detail: "the connection was closed"})
+	}
+	return nil
 }
 
 // hangUp closes a socket that may still be open, in a way that whatsmeow's own waiting requests survive.

@@ -251,7 +251,7 @@ func (s *Session) settled(send inbox.Send) (Sent, error) {
 
 // acknowledged records the outcome. If that fails, the message is repeated later under its id, which does no harm.
 func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.cfg.Grace.Record)
 	defer cancel()
 	if err := s.inbox.MarkSent(ctx, send.ID, at); err != nil {
 		s.log.Error("sent message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
@@ -263,7 +263,7 @@ func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
 
 // refused records that the message won't be sent. While that isn't recorded it is not so: the record says to repeat it.
 func (s *Session) refused(send inbox.Send, cause error) (Sent, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.cfg.Grace.Record)
 	defer cancel()
 	err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error()))
 	if errors.Is(err, inbox.ErrNotPending) {
@@ -361,12 +361,7 @@ func (s *Session) isOwn(jid types.JID) bool {
 
 // resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order, until the
 // connection is dropped: the next one begins again, with the message under way.
-func (s *Session) resumeSends(dropped <-chan struct{}) {
-	list, err := s.inbox.Unfinished(s.ctx)
-	if err != nil {
-		s.log.Error("unfinished messages not read", "error", scrub(err.Error()))
-		return
-	}
+func (s *Session) resumeSends(list []inbox.Send, dropped <-chan struct{}) {
 	for _, send := range list {
 		select {
 		case <-dropped:

@@ -56,6 +56,9 @@ type Config struct {
 	DeviceName string
 	// Observer is told what passes through the session, for metrics. Nobody when nil.
 	Observer Observer
+	// Grace is how long the session waits at its end. The zero value is meant for programs; tests that a busy machine
+	// must not fail have more.
+	Grace Grace
 	// Debug lets whatsmeow's debug lines through, unfiltered: whole stanzas, with phone numbers and QR contents.
 	Debug bool
 }
@@ -107,10 +110,6 @@ type Session struct {
 
 	historyLock sync.Mutex
 
-	hangUpGrace  time.Duration // hangUpGrace, but in tests
-	sendGrace    time.Duration // sendGrace, but in tests
-	handlerGrace time.Duration // handlerGrace, but in tests
-
 	testMessage func(*events.Message) error       // called first for each message; tests make it fail or panic
 	testPause   func(time.Duration) time.Duration // told each pause before a connection; returns what is slept instead
 }
@@ -127,13 +126,13 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	silenceSignal()
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.Observer = cmp.Or[Observer](cfg.Observer, nobody{})
+	cfg.Grace = cfg.Grace.complete()
 	s := &Session{
 		cfg: cfg, log: cfg.Log.With("session", cfg.SessionID), behalf: context.Background(),
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
-		deliveries:  make(map[string]*delivery),
-		hangUpGrace: hangUpGrace, sendGrace: sendGrace, handlerGrace: handlerGrace,
+		deliveries: make(map[string]*delivery),
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
@@ -214,21 +213,29 @@ func (s *Session) setState(state State, detail string) {
 	s.announce.Lock()
 	defer s.announce.Unlock()
 	s.mu.Lock()
+	tell := s.enterState(state, detail)
+	s.mu.Unlock()
+	tell()
+}
+
+// enterState changes the state, unless it is final already. Session.announce and Session.mu are held; tell is to be
+// called with announce alone.
+func (s *Session) enterState(state State, detail string) (tell func()) {
 	same := s.state == state && s.detail == detail
 	closed := s.finalErr != nil && !state.Final() || s.state == StateStopped && s.ending
 	if same || closed {
-		s.mu.Unlock()
-		return
+		return func() {}
 	}
 	s.state, s.detail = state, detail
 	ctx := s.behalf
 	if state.Live() {
 		s.behalf = context.Background() // what comes later nobody has asked for
 	}
-	s.mu.Unlock()
-	s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
-	if s.cfg.OnState != nil {
-		s.cfg.OnState(state, detail)
+	return func() {
+		s.log.InfoContext(ctx, "session "+string(state), "detail", scrub(detail))
+		if s.cfg.OnState != nil {
+			s.cfg.OnState(state, detail)
+		}
 	}
 }
 
@@ -290,37 +297,6 @@ func (s *Session) spawn(f func()) {
 		return
 	}
 	s.tasks.Go(f)
-}
-
-// becomeReady lets messages flow.
-func (s *Session) becomeReady() {
-	s.mu.Lock()
-	select {
-	case <-s.ready:
-		s.mu.Unlock()
-		return // already
-	default:
-	}
-	close(s.ready)
-	dropped := make(chan struct{})
-	s.dropped = dropped
-	s.own = ownAddresses{pn: s.device.GetJID(), lid: s.device.GetLID()}
-	state := s.liveState()
-	s.mu.Unlock()
-	s.setState(state, "")
-	s.spawn(func() { s.resumeSends(dropped) })
-	s.spawn(s.fetchHistory)
-}
-
-func (s *Session) unready() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.ready:
-		s.ready = make(chan struct{})
-		close(s.dropped)
-	default:
-	}
 }
 
 // conclude ends the session for good.

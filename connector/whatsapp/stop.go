@@ -1,18 +1,29 @@
 package whatsapp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 )
 
-// How long Stop waits for what is under way (O6).
-const (
-	sendGrace    = 5 * time.Second
-	hangUpGrace  = time.Second
-	handlerGrace = 2 * time.Second
-)
+// Grace is how long the end of a session waits for what is under way (O6). A zero field stands for what it names.
+type Grace struct {
+	Sends    time.Duration // running sends: 5 s
+	HangUp   time.Duration // the closing of the socket: 1 s
+	Handlers time.Duration // event handlers, and then background work: 2 s each
+	Record   time.Duration // the outcome of a send, to be recorded: 5 s
+}
+
+func (g Grace) complete() Grace {
+	return Grace{
+		Sends:    cmp.Or(g.Sends, 5*time.Second),
+		HangUp:   cmp.Or(g.HangUp, time.Second),
+		Handlers: cmp.Or(g.Handlers, 2*time.Second),
+		Record:   cmp.Or(g.Record, 5*time.Second),
+	}
+}
 
 // Stop ends the session: it refuses new sends and waits for running ones, refuses events, closes the socket, and waits
 // for the handlers (O6, first half). Closing the file afterwards is the barrier behind which nothing is written any
@@ -30,15 +41,15 @@ func (s *Session) Stop(ctx context.Context) error {
 	}
 	close(s.stopped)
 	s.sends.close()
-	errSends := waitFor(ctx, s.sendGrace, "running sends", s.sends.wait)
+	errSends := waitFor(ctx, s.cfg.Grace.Sends, "running sends", s.sends.wait)
 	s.handlers.close()
 	s.disconnect()
 	s.mu.Lock() // spawn looks at the context under the lock: after this nothing is started
 	s.cancel()
 	s.mu.Unlock()
 	close(s.hungUp)
-	errHandlers := waitFor(ctx, s.handlerGrace, "handlers", s.handlers.wait)
-	errTasks := waitFor(ctx, s.handlerGrace, "background work", s.waitTasks)
+	errHandlers := waitFor(ctx, s.cfg.Grace.Handlers, "handlers", s.handlers.wait)
+	errTasks := waitFor(ctx, s.cfg.Grace.Handlers, "background work", s.waitTasks)
 	s.announceStop()
 	return errors.Join(errSends, errHandlers, errTasks)
 }
@@ -55,7 +66,7 @@ func (s *Session) disconnect() {
 		select {
 		case <-done:
 			return
-		case <-time.After(s.hangUpGrace):
+		case <-time.After(s.cfg.Grace.HangUp):
 			s.cancel()
 		}
 	}

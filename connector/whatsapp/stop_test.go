@@ -55,15 +55,19 @@ func TestStopWhileTheServiceIsSilent(t *testing.T) {
 		}
 		silent.Add(1)
 		defer silent.Done()
-		dialled <- struct{}{}
+		if _, _, err := conn.Read(r.Context()); err == nil { // whatsmeow is past its dial
+			dialled <- struct{}{}
+		}
 		<-end
 		_ = conn.CloseNow()
 	}))
 	defer server.Close()
 	defer silent.Wait()
 	defer close(end)
-	c := w.open(paired.path, func(cfg *Config) { cfg.Endpoint.Addr = server.Listener.Addr().String() })
-	c.handlerGrace = handlerGrace
+	c := w.open(paired.path, func(cfg *Config) {
+		cfg.Endpoint.Addr = server.Listener.Addr().String()
+		cfg.Grace = Grace{} // whatsmeow gives up its handshake only long after
+	})
 	ctx, cancel := context.WithCancel(testContext(t))
 	go func() {
 		<-dialled

@@ -20,7 +20,8 @@ const maxTurn = 5 * time.Second
 // request that is refused there can only be asked for again over a new connection, and where many phones ask at once
 // (TestStorm) a session without turns did nothing but reconnect.
 type turn struct {
-	token chan struct{} // has a value while nobody's turn it is
+	token   chan struct{} // has a value while nobody's turn it is
+	longest time.Duration // maxTurn, but in tests
 
 	mu    sync.Mutex
 	lease *lease // an encryption's turn, if one has it
@@ -35,7 +36,7 @@ type lease struct {
 }
 
 func newTurn() *turn {
-	t := &turn{token: make(chan struct{}, 1)}
+	t := &turn{token: make(chan struct{}, 1), longest: maxTurn}
 	t.token <- struct{}{}
 	return t
 }
@@ -68,7 +69,7 @@ func (t *turn) begin(ctx context.Context) {
 	l := &lease{goroutine: goid.Get()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.timer = time.AfterFunc(maxTurn, func() { t.endIf(func(now *lease) bool { return now == l }) })
+	l.timer = time.AfterFunc(t.longest, func() { t.endIf(func(now *lease) bool { return now == l }) })
 	t.lease = l
 }
 

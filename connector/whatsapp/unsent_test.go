@@ -121,13 +121,14 @@ func TestResumingEndsWithItsConnection(t *testing.T) {
 	if _, _, err := c.Inbox().Reserve(t.Context(), "key", newMessageID(), w.other.PN().String(), "unheard"); err != nil {
 		t.Fatal(err)
 	}
+	unfinished := c.unfinished()
 	c.mu.Lock()
 	dropped := c.dropped
 	c.mu.Unlock()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		c.resumeSends(dropped)
+		c.resumeSends(unfinished, dropped)
 	}()
 	w.wait("the attempt", func() bool { return unheard.Hits() > 0 })
 	c.unready()
@@ -139,6 +140,7 @@ func TestResumingEndsWithItsConnection(t *testing.T) {
 	unheard.Remove()
 	w.service.Faults().Cut(&device)
 	w.waitText(w.other, "unheard")
+	w.wait("the outcome's record", func() bool { return len(c.unfinished()) == 0 })
 }
 
 // While its record says that a message is to be sent, nobody may be told that it won't be.
