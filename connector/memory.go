@@ -12,8 +12,9 @@ const (
 	// idleShare is which part of what the process holds it may have allocated since
 	// the last look, and still be idle. Pings alone are an eighth.
 	idleShare = 0.4
-	// worthShare is which part of what the process holds has to come back for it.
-	worthShare = 0.25
+	// worthShare is which part of what the process holds has to come back for it. With
+	// pings alone that is so at each look.
+	worthShare = 0.1
 )
 
 // returnMemory gives memory back to the system while the process is idle. By

@@ -46,20 +46,21 @@ func idleMemory(b *bench, ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	const target = 250_000
-	met := true
-	texts := []string{fmt.Sprintf("none: %s", megabytes(f.memory[0].resident))}
+	empty, last := f.memory[0], f.memory[len(f.memory)-1]
+	texts := []string{fmt.Sprintf("none: %s", megabytes(empty.resident))}
 	for _, m := range f.memory[1:] {
-		each := perSession(f.memory[0], m)
-		met = met && each <= target
 		texts = append(texts, fmt.Sprintf("%d: %s (Go's heap and stacks %s), %.0f kB each",
-			m.sessions, megabytes(m.resident), megabytes(m.goHeap), float64(each)/1e3))
+			m.sessions, megabytes(m.resident), megabytes(m.goHeap), float64(perSession(empty, m))/1e3))
+	}
+	if half := f.memory[len(f.memory)-2]; half.sessions > empty.sessions {
+		texts = append(texts, fmt.Sprintf("each more %.0f kB", float64(perSession(half, last))/1e3))
 	}
 	return []row{{
 		what:     "memory per idle live session",
 		measured: strings.Join(texts, "; "),
 		target:   "≤ 250 kB",
-		met:      met,
-		how: fmt.Sprintf("resident memory of a connector process, what it takes without sessions subtracted; sessions paired in it and connected to the simulated service, nothing said for %s",
+		met:      perSession(empty, last) <= target,
+		how: fmt.Sprintf("resident memory of a connector process, what it takes without sessions subtracted; met or not with all of them; sessions paired in it and connected to the simulated service, nothing said for %s",
 			b.settle),
 	}}, nil
 }
