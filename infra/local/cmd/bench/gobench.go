@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // results are a package's benchmarks: name without "Benchmark" and the
@@ -41,6 +42,9 @@ func goBench(ctx context.Context, progress io.Writer, pkg, pattern, benchtime st
 	fmt.Fprintf(progress, "measuring %s (%s) …\n", pkg, pattern)
 	args := []string{"test", "-run", "^$", "-bench", pattern, "-benchtime", benchtime, "-timeout", "20m", pkg}
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the arguments stand in this program
+	// The benchmarks themselves are a process of go's: a group of their own ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
