@@ -19,8 +19,14 @@ import (
 	"cloudsession/shared/envelope"
 )
 
-// longStop is stopTime on a machine that may be busy.
+// longStop is how long a stop may take on a machine that may be busy.
 const longStop = 2 * time.Minute
+
+// unhurried lets a manager's sessions end in the time that a busy machine takes.
+func unhurried(m *Manager) {
+	m.stopTime = longStop
+	m.grace = whatsapp.Grace{Handlers: longStop, Record: longStop}
+}
 
 // furnished is an office that opens sessions. The service can't be reached.
 func furnished(t *testing.T) *office {
@@ -32,13 +38,14 @@ func furnished(t *testing.T) *office {
 	}
 	r := replicate.New(o.m.opt.Store, keys, replicate.Options{Credentials: baileys.Credentials, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(r.Close)
-	o.m.opt.Keys, o.m.opt.Replicator, o.m.stopTime = keys, r, longStop
+	o.m.opt.Keys, o.m.opt.Replicator = keys, r
+	unhurried(o.m)
 	o.m.opt.Endpoint = whatsapp.Endpoint{Addr: "127.0.0.1:9", RootKey: watest.TestRootKey}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), longStop)
 		defer cancel()
-		if err := o.m.Close(ctx); err != nil { // what a session waits for at its end is shorter than a busy machine may take
-			t.Log(err)
+		if err := o.m.Close(ctx); err != nil {
+			t.Error(err)
 		}
 	})
 	return o

@@ -88,8 +88,9 @@ type Manager struct {
 	turns     chan struct{} // one for each session that a sweep is opening
 	works     works
 
-	baseTime time.Duration // less in tests
-	stopTime time.Duration // more in tests
+	baseTime time.Duration  // less in tests
+	stopTime time.Duration  // more in tests
+	grace    whatsapp.Grace // more in tests
 }
 
 // New returns a manager that holds nothing yet.

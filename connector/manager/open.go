@@ -389,6 +389,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
 		Observer:   m.opt.Traffic,
+		Grace:      m.grace,
 	})
 	if err != nil {
 		return fmt.Errorf("open session file: %w", err)

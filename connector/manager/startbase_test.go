@@ -103,7 +103,7 @@ func newStarts(t *testing.T) *starts {
 		DataDir: t.TempDir(), Store: s.store, Keys: keys, Lease: newLease(t, s.store), Replicator: repl, Capacity: 100, Log: log,
 		Endpoint: whatsapp.Endpoint{Addr: "127.0.0.1:1", RootKey: watest.TestRootKey}, // nobody is there
 	})
-	s.m.stopTime = longStop
+	unhurried(s.m)
 	s.keepLease()
 	t.Cleanup(func() {
 		if err := s.m.Abandon(); err != nil { // a busy machine may take longer than a lost lease allows
