@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"cloudsession/connector/capture"
 	"cloudsession/connector/capture/capturetest"
@@ -31,11 +30,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(helperEnv); path != "" {
 		os.Exit(helper(path))
 	}
-	tidbtest.Main(m, func() error {
-		// whatsmeow's own: a frame that arrives while a client disconnects finds nobody to take it, and its reader
-		// waits for ever.
-		return leaktest.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
-	})
+	tidbtest.Main(m, func() error { return leaktest.Find(leaktest.Whatsmeow()) })
 }
 
 const secret = "a secret for tests, 0123456789abcdef"

@@ -8,17 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/tidbtest"
 )
 
 func TestMain(m *testing.M) {
-	tidbtest.Main(m, func() error {
-		// whatsmeow leaves its reader behind when a frame comes in while it disconnects.
-		return leaktest.Find(goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete"))
-	})
+	tidbtest.Main(m, func() error { return leaktest.Find(leaktest.Whatsmeow()) })
 }
 
 // patience bounds what must happen, on a machine that may be busy.

@@ -28,6 +28,13 @@ func Main(m *testing.M, options ...goleak.Option) {
 	os.Exit(code)
 }
 
+// Whatsmeow allows for the goroutine that whatsmeow leaves behind: its reader hands each
+// frame to a channel without watching for the end of the connection. When the client
+// hangs up while a frame comes in, it stays, and nobody outside can reach the channel.
+func Whatsmeow() goleak.Option {
+	return goleak.IgnoreTopFunction("go.mau.fi/whatsmeow/socket.(*FrameSocket).frameComplete")
+}
+
 // Find waits until no goroutine is left but the caller's and those that options name, and
 // returns an error that describes the rest if that takes too long.
 func Find(options ...goleak.Option) error {
