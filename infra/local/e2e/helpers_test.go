@@ -3,8 +3,6 @@ package e2e
 import (
 	"bytes"
 	"database/sql"
-	"net"
-	"strconv"
 	"sync"
 
 	"github.com/go-sql-driver/mysql"
@@ -33,7 +31,7 @@ func (l *lockedBuffer) String() string {
 // openDatabase opens TiDB as an intruder or an accident would: around the store.
 func openDatabase(c cloudstore.Config) (*sql.DB, error) {
 	cfg := mysql.NewConfig()
-	cfg.Net, cfg.Addr = "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	cfg.Net, cfg.Addr = "tcp", hostPort(c)
 	cfg.User, cfg.Passwd, cfg.DBName = c.User, c.Password, c.Database
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {

@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -361,144 +358,4 @@ func linkedAgainElsewhere(t *testing.T) {
 	s.must(other.Kill9())
 	s.startsSafely(c)
 	s.nothingLost(c)
-}
-
-// ownDatabase gives the scene a database in which no other's connectors look for
-// sessions. The API does not serve it.
-func (s *scene) ownDatabase() {
-	s.t.Helper()
-	s.schema = fmt.Sprintf("scene_%d", world.next.Add(1))
-	cfg := world.Stack.StoreConfig()
-	user := cfg.User
-	cfg.User, cfg.Password, cfg.Database = "root", "", "" // the engine's own, on this machine only
-	db, err := openDatabase(cfg)
-	s.must(err)
-	_, err = db.ExecContext(s.ctx, "CREATE DATABASE "+s.schema)
-	s.must(err)
-	_, err = db.ExecContext(s.ctx, "GRANT ALL PRIVILEGES ON "+s.schema+".* TO '"+user+"'@'%'")
-	s.must(errors.Join(err, db.Close()))
-}
-
-// beside is another session in the same database, with the same deadline.
-func (s *scene) beside() *scene {
-	s.t.Helper()
-	other := newScene(s.t)
-	other.schema, other.ctx = s.schema, s.ctx
-	return other
-}
-
-func (s *scene) storeConfig() cloudstore.Config {
-	cfg := world.Stack.StoreConfig()
-	if s.schema != "" {
-		cfg.Database = s.schema
-	}
-	return cfg
-}
-
-// faultyDatabase puts a fault proxy between a connector and TiDB and returns the
-// variables that lead the connector over it.
-func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
-	s.t.Helper()
-	p, err := faultproxy.Start(hostPort(world.Stack.StoreConfig()))
-	s.must(err)
-	s.t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	host, port, err := net.SplitHostPort(p.Addr())
-	s.must(err)
-	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port, protects}
-}
-
-func hostPort(cfg cloudstore.Config) string {
-	return net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))
-}
-
-// refuseLogins cuts the session's socket and refuses its logins until the rule
-// is removed.
-func (s *scene) refuseLogins(reason int) *watest.Rule {
-	s.t.Helper()
-	device := s.device()
-	rule := world.WhatsApp.Faults().RefuseLogins(&device, watest.Refusal{Reason: reason})
-	world.WhatsApp.Faults().Cut(&device)
-	return rule
-}
-
-// waitFailoverKnown waits until a connector has looked at the session's owner
-// row once more.
-func (s *scene) waitFailoverKnown(c *rigConnector, of *scene) {
-	s.t.Helper()
-	// A heartbeat that began after the change has looked at every owner row.
-	db := of.database()
-	var before string
-	const renewed = "SELECT CAST(lease_until AS CHAR) FROM connectors WHERE connector_id = ?"
-	for range 3 {
-		s.must(db.QueryRowContext(s.ctx, renewed, c.ID()).Scan(&before))
-		for now := before; now == before; {
-			s.must(db.QueryRowContext(s.ctx, renewed, c.ID()).Scan(&now))
-			s.pause()
-		}
-	}
-}
-
-// pause is the interval of polling.
-func (s *scene) pause() {
-	s.t.Helper()
-	select {
-	case <-s.ctx.Done():
-		s.t.Fatal(context.Cause(s.ctx))
-	case <-time.After(50 * time.Millisecond):
-	}
-}
-
-// waitDetail waits until a connector says something of the session.
-func (s *scene) waitDetail(c *rigConnector, text string) {
-	s.t.Helper()
-	for !strings.Contains(s.mine(c).Detail, text) {
-		s.pause()
-	}
-}
-
-// waitOwner waits until the session's owner row is as a condition says.
-func (s *scene) waitOwner(condition string) {
-	s.t.Helper()
-	db := s.database()
-	for n := 0; n != 1; s.pause() {
-		s.must(db.QueryRowContext(s.ctx, "SELECT COUNT(*) FROM session_owners WHERE session_id = ? AND "+condition, s.session).Scan(&n))
-	}
-}
-
-// saidOnce checks that a connector has logged a message once for the session.
-func (s *scene) saidOnce(c *rigConnector, message string) {
-	s.t.Helper()
-	n := 0
-	for line := range strings.Lines(c.Logs()) {
-		if strings.Contains(line, message) && strings.Contains(line, fmt.Sprintf("%q", s.session)) {
-			n++
-		}
-	}
-	if n != 1 {
-		s.t.Errorf("connector %s said %q %d times", c.ID(), message, n)
-	}
-}
-
-// endsItself waits until a connector process has ended because of a lost lease.
-func (s *scene) endsItself(c *rigConnector) {
-	s.t.Helper()
-	select {
-	case <-c.Done():
-	case <-s.ctx.Done():
-		s.t.Fatalf("connector %s goes on without its lease", c.ID())
-	}
-	_ = c.Kill9() // it has ended: only so that nobody stops it
-	if logs := c.Logs(); strings.Count(logs, "lease was taken over") != 1 {
-		s.t.Errorf("connector %s doesn't say once why it ended:\n%s", c.ID(), logs)
-	}
-}
-
-// asideFiles are the session files that a data directory has set aside.
-func (s *scene) asideFiles(dataDir string) []string {
-	s.t.Helper()
-	return s.glob(dataDir, "aside", "*.db")
 }
