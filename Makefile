@@ -125,7 +125,7 @@ vet-modules: tidb
 	cd infra/tidb && go vet ./... && go test ./...
 	cd infra/grafana && go vet ./... && go test ./...
 
-GO_TEST := go test -vet=off -timeout 25m
+GO_TEST := go test -vet=off -timeout 25m # vet looks at all of it, once
 $(TESTS): tidb
 test-race:
 	CGO_ENABLED=1 $(GO_TEST) $(RACE_FLAGS) $(RACE)

@@ -11,7 +11,8 @@ const (
 	// The id's column may be of the Node service's making, with a collation
 	// that takes different ids for the same: every reader compares bytes again.
 	selectCredentials = `SELECT session_id, session_data, epoch FROM whatsapp_sessions WHERE session_id = ?`
-	// Plain columns only: TiDB answers such a statement without planning it.
+	// Plain columns only: such a statement TiDB reads by point, without planning it
+	// (buildSchemaFromFields in its pkg/planner/core).
 	lockSessionRow    = `SELECT id, session_id, epoch, session_data FROM whatsapp_sessions WHERE session_id = ? FOR UPDATE`
 	updateCredentials = `UPDATE whatsapp_sessions SET session_data = ?, epoch = ?, last_synced_at = NOW()
 		WHERE id = ? AND epoch <= ?`
