@@ -57,7 +57,12 @@ func runTests(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, "start the system:", err)
 		return 1
 	}
-	code = m.Run()
+	if err := grantScenes(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "grant the tests' databases:", err)
+		code = 1
+	} else {
+		code = m.Run()
+	}
 	if err := world.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the system:", err)
 		code = 1

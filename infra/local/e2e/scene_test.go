@@ -14,20 +14,33 @@ import (
 	"cloudsession/shared/cloudstore"
 )
 
+// grantScenes lets the connectors' user into every scene's own database. Once
+// for all of them: when TiDB carries out two grants to one user side by side, the
+// one that it read first can be the last that it remembers, without the other
+// (privileges.Handle.updateUsers reads the tables, then replaces what it had).
+func grantScenes(ctx context.Context) error {
+	return asRoot(ctx, "GRANT ALL PRIVILEGES ON `scene\\_%`.* TO '"+world.Stack.StoreConfig().User+"'@'%'")
+}
+
 // ownDatabase gives the scene a database in which no other's connectors look for
 // sessions. The API does not serve it.
 func (s *scene) ownDatabase() {
 	s.t.Helper()
 	s.schema = fmt.Sprintf("scene_%d", world.next.Add(1))
+	s.must(asRoot(s.ctx, "CREATE DATABASE "+s.schema))
+}
+
+// asRoot runs a statement as the user that the engine comes with, who is known
+// on this machine only.
+func asRoot(ctx context.Context, statement string) error {
 	cfg := world.Stack.StoreConfig()
-	user := cfg.User
-	cfg.User, cfg.Password, cfg.Database = "root", "", "" // the engine's own, on this machine only
+	cfg.User, cfg.Password, cfg.Database = "root", "", ""
 	db, err := openDatabase(cfg)
-	s.must(err)
-	_, err = db.ExecContext(s.ctx, "CREATE DATABASE "+s.schema)
-	s.must(err)
-	_, err = db.ExecContext(s.ctx, "GRANT ALL PRIVILEGES ON "+s.schema+".* TO '"+user+"'@'%'")
-	s.must(errors.Join(err, db.Close()))
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, statement)
+	return errors.Join(err, db.Close())
 }
 
 // beside is another session in the same database, with the same deadline.
