@@ -1,6 +1,7 @@
 // Command demo tells the story of the system against the simulated WhatsApp
 // service: pair on one connector, hand the session over to another, lose that one
-// and its disk, and talk on all the while. It exits 0 only if every step held.
+// and its disk, then the first one too, restore the session on a new machine, and
+// talk on all the while. It exits 0 only if every step held.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,10 +68,12 @@ type demo struct {
 	began time.Time
 	rig   *rig.Rig
 	a, b  *rig.Connector
+	c     atomic.Pointer[rig.Connector] // starts while there is traffic
 	// owner's phone is linked to the session; the peer is whom it talks to.
 	owner, peer *watest.Phone
 	device      types.JID // the session, as the service knows it
 	traffic     *rig.Traffic
+	gap         func() (time.Duration, error) // since A died
 }
 
 // step runs one part of the story and prints how long it took.

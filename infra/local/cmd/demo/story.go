@@ -39,10 +39,14 @@ func (d *demo) tell(ctx context.Context, log io.Writer) error {
 		{`POST …/restore {"connector":"b"}: A hands over to B`, d.handOver},
 		{"both sides write on", d.writeOn},
 		{"B dies: kill -9, disk erased; A takes over by itself", d.failOver},
+		{"both sides write on", d.writeOn},
+		{"A dies too: no connector and no disk is left", d.loseA},
+		{"connector C starts on an empty disk", d.startC},
+		{"POST /cloud/sessions/personal/restore", d.restore},
 		{"both sides write on, then stop; all of it arrives", d.stopTraffic},
 		{"nothing lost, nothing shown twice, no key used twice", d.account},
 		{"DELETE /cloud/sessions/personal", d.delete},
-		{"A stops cleanly", d.stopA},
+		{"C stops cleanly", d.stopC},
 	} {
 		if err := d.step(s.what, func() (string, error) { return s.do(ctx) }); err != nil {
 			return err
@@ -63,10 +67,27 @@ func (d *demo) start(ctx context.Context, log io.Writer) (string, error) {
 	return "API on " + d.rig.Stack.APIURL(), err
 }
 
-func (d *demo) startA(ctx context.Context) (string, error) {
-	var err error
-	d.a, err = d.rig.StartConnector(ctx, "a", filepath.Join(d.dir, "a"))
+func (d *demo) startA(ctx context.Context) (_ string, err error) {
+	d.a, err = d.startConnector(ctx, "a")
 	return "", err
+}
+
+func (d *demo) startB(ctx context.Context) (_ string, err error) {
+	d.b, err = d.startConnector(ctx, "b")
+	return "", err
+}
+
+func (d *demo) startC(ctx context.Context) (string, error) {
+	c, err := d.startConnector(ctx, "c")
+	if err != nil {
+		return "", err
+	}
+	d.c.Store(c)
+	return "", nil
+}
+
+func (d *demo) startConnector(ctx context.Context, id string) (*rig.Connector, error) {
+	return d.rig.StartConnector(ctx, id, filepath.Join(d.dir, id))
 }
 
 func (d *demo) pair(ctx context.Context) (string, error) {
@@ -123,18 +144,20 @@ func (d *demo) sync(ctx context.Context) (string, error) {
 	return string(resp.Body), err
 }
 
-func (d *demo) startB(ctx context.Context) (string, error) {
-	var err error
-	d.b, err = d.rig.StartConnector(ctx, "b", filepath.Join(d.dir, "b"))
-	return "", err
-}
-
 func (d *demo) startTraffic(ctx context.Context) (string, error) {
 	d.traffic = d.rig.StartTraffic(ctx, rig.TrafficOptions{
 		Session: session, Owner: d.owner, Peer: d.peer, Every: 100 * time.Millisecond,
-		Connectors: func() []*rig.Connector { return []*rig.Connector{d.a, d.b} },
+		Connectors: d.connectors,
 	})
 	return d.writeOn(ctx)
+}
+
+// connectors are those that the session can be on while there is traffic.
+func (d *demo) connectors() []*rig.Connector {
+	if c := d.c.Load(); c != nil {
+		return []*rig.Connector{c}
+	}
+	return []*rig.Connector{d.a, d.b}
 }
 
 // writeOn waits until ten more texts have gone each way.
@@ -164,11 +187,29 @@ func (d *demo) handOver(ctx context.Context) (string, error) {
 
 func (d *demo) failOver(ctx context.Context) (string, error) {
 	gap := d.rig.WatchGap(ctx, d.device)
-	if err := errors.Join(d.b.Kill9(), os.RemoveAll(d.b.DataDir())); err != nil {
+	if err := lose(d.b); err != nil {
 		return "", err
 	}
 	took, err := gap()
 	return fmt.Sprintf("without a socket for %s, of which B's lease was 10 s", took.Round(time.Millisecond)), err
+}
+
+// lose ends a connector without a chance to write anything, and its disk with it.
+func lose(c *rig.Connector) error { return errors.Join(c.Kill9(), os.RemoveAll(c.DataDir())) }
+
+func (d *demo) loseA(ctx context.Context) (string, error) {
+	d.gap = d.rig.WatchGap(ctx, d.device)
+	return "", lose(d.a)
+}
+
+// restore asks for the session back. Any connector may do it: only C is there.
+func (d *demo) restore(ctx context.Context) (string, error) {
+	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodPost, "/cloud/sessions/"+session+"/restore", nil)
+	if err != nil {
+		return "", err
+	}
+	took, err := d.gap()
+	return fmt.Sprintf("%s; without a socket for %s, of which A's lease was 10 s", resp.Body, took.Round(time.Millisecond)), err
 }
 
 func (d *demo) stopTraffic(ctx context.Context) (string, error) {
@@ -178,7 +219,7 @@ func (d *demo) stopTraffic(ctx context.Context) (string, error) {
 	if err := d.traffic.Stop(); err != nil {
 		return "", err
 	}
-	err := d.traffic.Account(ctx, d.a)
+	err := d.traffic.Account(ctx, d.c.Load())
 	return fmt.Sprintf("%d texts from the peer, %d to it", len(d.traffic.Received()), len(d.traffic.Sent())), err
 }
 
@@ -206,4 +247,4 @@ func (d *demo) delete(ctx context.Context) (string, error) {
 	return string(resp.Body), err
 }
 
-func (d *demo) stopA(context.Context) (string, error) { return "", d.a.Stop(rig.StopTime) }
+func (d *demo) stopC(context.Context) (string, error) { return "", d.c.Load().Stop(rig.StopTime) }
