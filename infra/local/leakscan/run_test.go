@@ -20,6 +20,7 @@ import (
 
 	"cloudsession/connector/control"
 	"cloudsession/connector/watest"
+	"cloudsession/functions/api/apitest"
 	"cloudsession/infra/local/rig"
 	"cloudsession/infra/local/sqsemu"
 	"cloudsession/shared/devtoken"
@@ -92,12 +93,15 @@ func start(t *testing.T) *run {
 	r := &run{t: t, ctx: ctx, dir: t.TempDir(), session: random("canary-")}
 	r.canary.Add("the session's name", []byte(r.session))
 	environment := map[string]string{"LOG_LEVEL": "debug", "AWS_ENDPOINT_URL_SQS": r.queue(), "AWS_REGION": "local"}
-	var err error
+	checker, err := apitest.New()
+	r.must(err)
 	r.rig, err = rig.Start(ctx, rig.Options{
 		Dir: filepath.Join(r.dir, "stack"), Out: log{&r.seen, inLogs},
-		Env:       rig.Unhurried,
-		Getenv:    func(name string) string { return environment[name] },
-		Transport: func(next http.RoundTripper) http.RoundTripper { return recorder{&r.seen, inAPI, false, next} },
+		Env:    rig.Unhurried,
+		Getenv: func(name string) string { return environment[name] },
+		Transport: func(next http.RoundTripper) http.RoundTripper {
+			return recorder{&r.seen, inAPI, false, checker.Transport(next)}
+		},
 	})
 	r.must(err)
 	t.Cleanup(func() { r.must(r.rig.Close()) })

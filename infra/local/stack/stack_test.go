@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloudsession/functions/api/apitest"
 	"cloudsession/shared/devtoken"
 )
 
@@ -57,7 +58,12 @@ func get(t *testing.T, s *Stack, path, token string) (int, string) {
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	checker, err := apitest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: checker.Transport(nil)}
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

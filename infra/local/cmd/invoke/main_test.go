@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
+
+	"cloudsession/functions/api/apitest"
 	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/stack"
 )
@@ -38,20 +41,50 @@ func invoked(t *testing.T, getenv func(string) string, function, event string) (
 		t.Fatal(err)
 	}
 	var out, log bytes.Buffer
-	if err := run(t.Context(), []string{function, filepath.Join(root, "infra", "events", event)}, getenv, &out, &log); err != nil {
+	path := filepath.Join(root, "infra", "events", event)
+	if err := run(t.Context(), []string{function, path}, getenv, &out, &log); err != nil {
 		t.Fatalf("invoke %s with %s: %v\n%s", function, event, err, &log)
 	}
 	if !strings.Contains(log.String(), "response after") {
 		t.Errorf("it says nothing of its time: %s", &log)
 	}
-	var r struct {
-		StatusCode int
-		Body       string
-	}
+	var r events.APIGatewayV2HTTPResponse
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatalf("%v: %s", err, &out)
 	}
+	described(t, path, r)
 	return r.StatusCode, strings.TrimSpace(r.Body)
+}
+
+// described checks that openapi.yaml describes the response to an event.
+func described(t *testing.T, path string, r events.APIGatewayV2HTTPResponse) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(text, &e); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), e.RequestContext.HTTP.Method, "http://"+e.RequestContext.DomainName+e.RawPath, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{}
+	for name, value := range r.Headers {
+		header.Set(name, value)
+	}
+	for name, values := range r.MultiValueHeaders {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
+	checker, err := apitest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checker.Check(req, r.StatusCode, header, []byte(r.Body)); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestInvoke(t *testing.T) {

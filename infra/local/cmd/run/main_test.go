@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
+	"cloudsession/functions/api/apitest"
 	"cloudsession/infra/local/flock"
 	"cloudsession/infra/local/leaktest"
 	"cloudsession/infra/local/stack"
@@ -95,7 +99,12 @@ func sessions(t *testing.T, url, token string) string {
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	checker, err := apitest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: checker.Transport(nil)}
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,15 +117,43 @@ func sessions(t *testing.T, url, token string) string {
 
 const noSessions = `200 OK {"sessions":[]}`
 
+// oneSession is what the API answers after addSession.
+const oneSession = `200 OK {"sessions":[{"session_id":"personal","last_synced_at":"2026-08-01T10:00:03Z",` +
+	`"created_at":"2026-08-01T10:00:01Z","updated_at":"2026-08-01T10:00:02Z"}]}`
+
+// addSession writes a row into the running system's database.
+func addSession(t *testing.T, dir string) {
+	t.Helper()
+	e, err := stack.Running(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := mysql.NewConfig()
+	c.Net, c.Addr = "tcp", net.JoinHostPort(e["TIDB_HOST"], e["TIDB_PORT"])
+	c.User, c.Passwd, c.DBName = e["TIDB_USER"], e["TIDB_PASSWORD"], e["TIDB_DATABASE"]
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO whatsapp_sessions
+		(session_id, session_data, created_at, updated_at, last_synced_at)
+		VALUES ('personal', 'sealed', '2026-08-01 10:00:01', '2026-08-01 10:00:02', '2026-08-01 10:00:03')`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRun: the welcome's URL and token work, a second one on the folder is
 // refused, Ctrl-C leaves nothing behind, and a second start finds the first
-// one's secrets.
+// one's secrets and sessions.
 func TestRun(t *testing.T) {
 	dir := folder(t)
 	cmd, url, token, rest := program(t, dir)
 	if got := sessions(t, url, token); got != noSessions {
 		t.Errorf("sessions: %s", got)
 	}
+	addSession(t, dir)
 	used := listeners(t, dir)
 
 	getenv := func(name string) string { return map[string]string{"DATA": dir, "PORT": "0"}[name] }
@@ -135,7 +172,7 @@ func TestRun(t *testing.T) {
 	nothingListens(t, used)
 
 	cmd, url, _, rest = program(t, dir)
-	if got := sessions(t, url, token); got != noSessions {
+	if got := sessions(t, url, token); got != oneSession {
 		t.Errorf("sessions of the second start, with the first one's token: %s", got)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -152,6 +189,7 @@ func TestKilled(t *testing.T) {
 	dir := folder(t)
 	cmd, _, _, _ := program(t, dir)
 	used := listeners(t, dir)
+	addSession(t, dir)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +202,7 @@ func TestKilled(t *testing.T) {
 		t.Errorf("running after kill -9: %v", err)
 	}
 	cmd, url, token, rest := program(t, dir)
-	if got := sessions(t, url, token); got != noSessions {
+	if got := sessions(t, url, token); got != oneSession {
 		t.Errorf("sessions after kill -9 and another start: %s", got)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
