@@ -147,8 +147,8 @@ func (c *connector) assemble(keys *envelope.Keyring, o manager.Options) {
 	c.manager = manager.New(o)
 }
 
-// register takes the connector's place. A connector of this name that lives
-// elsewhere is final; one that has only just died is waited for.
+// register takes the connector's place. One of this name that lives elsewhere is
+// waited for, and so is the end of one that has died.
 func (c *connector) register(ctx context.Context) error {
 	opt := ownership.Options{
 		Store: c.store, Dir: c.dir, Log: c.log,
@@ -161,6 +161,13 @@ func (c *connector) register(ctx context.Context) error {
 	}
 	return retry(ctx, c.log, c.watcher, "waiting for this connector's place", func(ctx context.Context) (err error) {
 		c.monitor.pulse.Beat(startPatience)
+		c.lease, err = ownership.Register(ctx, opt)
+		if !errors.Is(err, cloudstore.ErrIncarnation) {
+			return err
+		}
+		if err := ownership.AwaitNamesake(ctx, opt); err != nil {
+			return err
+		}
 		c.lease, err = ownership.Register(ctx, opt)
 		return err
 	})

@@ -36,8 +36,10 @@ type Store interface {
 	RegisterConnector(ctx context.Context, c cloudstore.Connector, storedIncarnation string, lease time.Duration) error
 	RenewLease(ctx context.Context, id, incarnation string, lease time.Duration, load cloudstore.Load) (cloudstore.LeaseGrant, error)
 	BuryConnector(ctx context.Context, id, by, byIncarnation string, margin time.Duration) (bool, error)
+	BuryNamesake(ctx context.Context, id, incarnation string, margin time.Duration) (bool, error)
 	RetireConnector(ctx context.Context, id, incarnation string) error
 	SetQueueURL(ctx context.Context, id, incarnation, url string) error
+	Connector(ctx context.Context, id string) (cloudstore.Connector, error)
 	Connectors(ctx context.Context) ([]cloudstore.Connector, error)
 }
 

@@ -264,6 +264,7 @@ func TestUnavailableEverywhere(t *testing.T) {
 		},
 		"RenewLease":      func() error { _, err := s.RenewLease(ctx, "a", "1", lease, cloudstore.Load{}); return err },
 		"BuryConnector":   func() error { _, err := s.BuryConnector(ctx, "a", "b", "1", 0); return err },
+		"BuryNamesake":    func() error { _, err := s.BuryNamesake(ctx, "a", "1", 0); return err },
 		"RetireConnector": func() error { return s.RetireConnector(ctx, "a", "1") },
 		"Connectors":      func() error { _, err := s.Connectors(ctx); return err },
 		"Connector":       func() error { _, err := s.Connector(ctx, "a"); return err },

@@ -65,6 +65,8 @@ const (
 		FROM connectors WHERE connector_id = ? AND incarnation = ? FOR UPDATE`
 	buryConnector = `UPDATE connectors SET dead = TRUE
 		WHERE connector_id = ? AND dead = FALSE AND lease_until < NOW(6) - INTERVAL ? MICROSECOND`
+	buryNamesake = `UPDATE connectors SET dead = TRUE
+		WHERE connector_id = ? AND incarnation = ? AND dead = FALSE AND lease_until < NOW(6) - INTERVAL ? MICROSECOND`
 	announceQueue = `UPDATE connectors SET queue_url = ? WHERE connector_id = ? AND incarnation = ? AND dead = FALSE`
 	lockLiving    = `SELECT NOT dead FROM connectors WHERE connector_id = ? AND incarnation = ? FOR UPDATE`
 
@@ -182,6 +184,18 @@ func (s *Store) BuryConnector(ctx context.Context, id, by, byIncarnation string,
 		return false, fmt.Errorf("bury connector: %w", err)
 	}
 	return buried, nil
+}
+
+// BuryNamesake declares a process dead whose lease ended more than margin ago, for
+// one that waits for its connector id, and reports whether this call did. Whether it
+// was given the time to renew is for the caller to know: it has no lease of its own
+// to show for it, as BuryConnector asks.
+func (s *Store) BuryNamesake(ctx context.Context, id, incarnation string, margin time.Duration) (buried bool, err error) {
+	changed, err := s.exec(ctx, buryNamesake, id, incarnation, max(0, margin.Microseconds()))
+	if err != nil {
+		return false, fmt.Errorf("bury namesake: %w", err)
+	}
+	return changed == 1, nil
 }
 
 // RetireConnector ends a process's own term cleanly: its sessions are released

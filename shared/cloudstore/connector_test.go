@@ -121,6 +121,31 @@ func TestRenewLease(t *testing.T) {
 	}
 }
 
+func TestBuryNamesake(t *testing.T) {
+	s, config := migrated(t)
+	db := rawDB(t, config)
+	register(t, s, "c")
+	want := func(what, incarnation string, buried bool) {
+		t.Helper()
+		if got, err := s.BuryNamesake(t.Context(), "c", incarnation, time.Hour); err != nil || got != buried {
+			t.Errorf("%s: buried %v, %v; want %v", what, got, err, buried)
+		}
+	}
+	want("fresh lease", "c/1", false)
+	mustExec(t, db, "UPDATE connectors SET lease_until = NOW(6) - INTERVAL 30 MINUTE")
+	want("within the margin", "c/1", false)
+	mustExec(t, db, "UPDATE connectors SET lease_until = NOW(6) - INTERVAL 2 HOUR")
+	want("another process than the one watched", "c/0", false)
+	want("all conditions", "c/1", true)
+	want("buried already", "c/1", false)
+	if _, err := s.RenewLease(t.Context(), "c", "c/1", lease, cloudstore.Load{}); !errors.Is(err, cloudstore.ErrFenced) {
+		t.Errorf("the buried renews: %v, want fenced", err)
+	}
+	if err := s.RegisterConnector(t.Context(), cloudstore.Connector{ID: "c", Incarnation: "c/2"}, "", lease); err != nil {
+		t.Errorf("the name is not free: %v", err)
+	}
+}
+
 func TestBuryConnector(t *testing.T) {
 	s, config := migrated(t)
 	db := rawDB(t, config)
