@@ -46,7 +46,7 @@ func start(addr, dir, logLevel string) (*engine, error) {
 	if e.domain, err = session.BootstrapSession(e.store); err != nil {
 		return nil, errors.Join(fmt.Errorf("bootstrap: %w", err), e.store.Close())
 	}
-	if err := saveMemory(e.store); err != nil {
+	if err := settle(e.store); err != nil {
 		e.domain.Close()
 		return nil, errors.Join(err, e.store.Close())
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 // grantScenes lets the connectors' user into every scene's own database. Once
-// for all of them: when TiDB carries out two grants to one user side by side, the
-// one that it read first can be the last that it remembers, without the other
-// (privileges.Handle.updateUsers reads the tables, then replaces what it had).
+// for all of them: when TiDB carries out two grants side by side, what it read first
+// can be the last that it remembers, without the other (privileges.Handle.UpdateAll
+// reads the tables, then replaces what it had).
 func grantScenes(ctx context.Context) error {
 	return asRoot(ctx, "GRANT ALL PRIVILEGES ON `scene\\_%`.* TO '"+world.Stack.StoreConfig().User+"'@'%'")
 }

@@ -96,6 +96,7 @@ func TestSlowDatabaseLink(t *testing.T) {
 // The database's engine is killed and started again: the same.
 func TestDatabaseKilled(t *testing.T) {
 	s := newScene(t)
+	s.ownDatabase() // whose clock has microseconds; the API's times are whole seconds
 	c := s.paired("c", protects)
 	s.talk(c)
 	s.waitPushed(c)
