@@ -129,7 +129,10 @@ GO_TEST := go test -vet=off -timeout 25m # vet looks at all of it, once
 $(TESTS): tidb
 test-race:
 	CGO_ENABLED=1 $(GO_TEST) $(RACE_FLAGS) $(RACE)
+# The race detector leaves only a sample of these (race_test.go), half a minute whole.
+WHOLE := -run 'TestFaultMatrix|TestCrashMatrix|TestRandomRuns/memory' ./connector/replicate
 test-rest:
+	$(if $(HAVE_CC),$(GO_TEST) $(WHOLE))
 	$(GO_TEST) $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -vE '/infra/local/(e2e|chaos)$$')
 test-chaos:
 	$(RACE_ENV) $(GO_TEST) ./infra/local/chaos
