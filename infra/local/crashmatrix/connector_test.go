@@ -58,6 +58,10 @@ var keyring = sync.OnceValues(func() (*envelope.Keyring, error) {
 	return envelope.NewKeyring("the crash matrix's own secret, long enough for anybody")
 })
 
+// room is how many sessions a connector has room for. One with room for none says
+// in its row that it has no limit, and so learns only as it opens one that it is full.
+const room = 10
+
 // start starts a connector over a data directory; l may be nil.
 func (s *scene) start(id, dir string, l *link) *connector {
 	s.t.Helper()
@@ -98,7 +102,7 @@ func (c *connector) begin() (err error) {
 	// The lease has a way of its own: renewing goes by the clock, and a scene in
 	// which nothing else is to happen must not lose it on a slow machine.
 	c.lease, err = ownership.Register(ctx, ownership.Options{
-		Store: c.s.w.store, Dir: c.lock, Log: log, Connector: cloudstore.Connector{ID: c.id, Version: "test", Capacity: 10},
+		Store: c.s.w.store, Dir: c.lock, Log: log, Connector: cloudstore.Connector{ID: c.id, Version: "test", Capacity: room},
 		Load: func() cloudstore.Load { return c.manager.Load() },
 	})
 	if err != nil {
@@ -113,7 +117,7 @@ func (c *connector) begin() (err error) {
 	c.rep = replicate.New(c.store, keys, o)
 	c.manager = manager.New(manager.Options{
 		DataDir: c.dir, Store: c.store, Keys: keys, Lease: c.lease, Replicator: c.rep,
-		Queue: queue, QueueName: command.QueueName("matrix", c.id), Capacity: 10,
+		Queue: queue, QueueName: command.QueueName("matrix", c.id), Capacity: c.s.capacity,
 		Endpoint: whatsapp.Endpoint{Addr: c.phone.Addr(), RootKey: watest.TestRootKey}, Log: log,
 		ProtectTime: time.Hour, // a slow machine is no outage
 	})

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cloudsession/shared/cloudstore"
 )
 
 // ending is what happens after the fault.
@@ -39,6 +41,9 @@ func (s *scene) play(op operation, f *fault, e ending) []step {
 	var steps []step
 	if e.crash {
 		s.crashAtFault(op, ctx, cancel)
+		if s.giver != nil && e.sameDisk { // else it is who comes next
+			s.giver.crash()
+		}
 	} else {
 		steps = s.goOn(op, op.do(s, ctx))
 	}
@@ -109,17 +114,15 @@ func (s *scene) goOn(op operation, err error) []step {
 		}
 		s.afterFunction()
 	case !op.closes && !op.ends:
-		holder := s.first
-		if s.target != nil {
-			holder = s.target
+		holder := s.holder(op)
+		if holder != s.first {
 			s.until("open", holder.open)
 		}
 		s.checkRecovered(holder, "going on")
 		s.acked = s.fileRows(holder)
-		if s.target != nil {
-			s.target.crash()
-			s.bury(s.target.id)
-			s.target = nil
+		if other := s.partner(); other != nil {
+			other.crash()
+			s.bury(other.id)
 		}
 	}
 	s.first.crash()
@@ -144,18 +147,17 @@ func (s *scene) recover(op operation, e ending) {
 		s.t.Fatal("the session is not in the cloud any more")
 	}
 	if here && s.acked != nil {
-		var last rows
-		if _, ok := s.adopted(s.first); ok {
-			last = s.fileRows(s.first)
-		}
-		s.checkKept(s.acked, last)
+		s.checkKept(s.acked, s.lastRows)
 	}
 	due, before := s.dueStarts(e.sameDisk), s.lastEpoch().Epoch
-	if s.target != nil || s.link.held() { // it may have begun already; what lands late may change it
+	if s.partner() != nil || s.link.held() { // it may have begun already; what lands late may change it
 		due = nil
 	}
-	if s.target != nil {
+	if s.partner() != nil {
 		before = 0
+	}
+	if s.giver != nil && due != nil { // it crashed in the middle of anything: its seal may be on its way
+		due = append(due, cloudstore.StartExact)
 	}
 	defer time.AfterFunc(lateness, s.link.release).Stop()
 	c := s.successor(e)
@@ -200,11 +202,14 @@ func (s *scene) land() {
 // successor is the connector that takes over.
 func (s *scene) successor(e ending) *connector {
 	s.t.Helper()
-	if s.target != nil {
+	if other := s.partner(); other != nil {
 		s.bury(s.first.id)
-		return s.target
+		return other
 	}
 	id, dir := "second", s.t.TempDir()
+	if s.giver != nil { // not before now: who holds a late statement's locks holds this up
+		s.bury(s.giver.id)
+	}
 	if e.sameDisk {
 		id, dir = s.first.id, s.first.dir
 	} else {

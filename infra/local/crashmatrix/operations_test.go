@@ -36,6 +36,8 @@ type operation struct {
 	byFunction bool
 	// running: s.first does by itself what it does by itself, from the beginning.
 	running bool
+	// declines: the session goes back to the one that it came from.
+	declines bool
 	// mayGo: the session need not be in the cloud when the operation was cut short.
 	mayGo bool
 }
@@ -174,6 +176,8 @@ var operations = []operation{
 		},
 		do: commanded(cloudstore.CommandRestore, `{"connector":"target"}`),
 	},
+	{name: "take-handover", running: true, setup: heldElsewhere(room), do: toFirst},
+	{name: "decline-handover", running: true, declines: true, setup: heldElsewhere(0), do: declined},
 }
 
 func open(s *scene, ctx context.Context) error { return s.first.open(ctx) }
@@ -293,6 +297,8 @@ func compact(s *scene, ctx context.Context) error {
 	return nil
 }
 
+var errCommandFailed = errors.New("command failed")
+
 // commanded asks for something by a command's row and message, as the functions
 // do, and waits for its end.
 func commanded(kind, args string) func(s *scene, ctx context.Context) error {
@@ -300,7 +306,7 @@ func commanded(kind, args string) func(s *scene, ctx context.Context) error {
 		if s.asked == "" {
 			s.asked = ulid.MustNew(ulid.Now(), rand.Reader).String()
 			c := cloudstore.Command{
-				ID: s.asked, SessionID: s.id, Kind: kind, Args: []byte(args), ConnectorID: s.first.id, Deadline: time.Now().Add(patience),
+				ID: s.asked, SessionID: s.id, Kind: kind, Args: []byte(args), ConnectorID: s.asksWhom().id, Deadline: time.Now().Add(patience),
 			}
 			if _, _, err := s.w.store.CreateCommand(ctx, c); err != nil {
 				return err
@@ -318,7 +324,7 @@ func commanded(kind, args string) func(s *scene, ctx context.Context) error {
 				return nil
 			case c.State == cloudstore.CommandFailed, c.State == cloudstore.CommandExpired:
 				s.asked = "" // who asked is told, and asks again
-				return fmt.Errorf("command %s: %s %s", c.State, c.ErrorCode, c.Error)
+				return fmt.Errorf("%w: %s: %s %s", errCommandFailed, c.State, c.ErrorCode, c.Error)
 			}
 			select {
 			case <-ctx.Done():

@@ -100,7 +100,9 @@ type scene struct {
 	reported  map[string]bool   // ids of messages that the service knows to be shown
 	fillFirst bool              // the session is large
 	function  *cloudstore.Store // a function's, through the link
-	target    *connector        // the one that a handover is for
+	target    *connector        // the one that a handover is for, if the giver's link breaks
+	giver     *connector        // the one that a handover comes from, if the target's link breaks
+	capacity  int               // of the connectors that are started
 	asked     string            // command id
 }
 
@@ -109,7 +111,7 @@ func newScene(t testing.TB, w *world) *scene {
 	w.clear(t)
 	w.scenes++
 	b := &logBuffer{}
-	s := &scene{t: t, w: w, id: fmt.Sprintf("sesi ☕ %d", w.scenes), log: logger(b), whatsapp: &watest.Service{}, said: map[string]string{}, patience: patience, reported: map[string]bool{}}
+	s := &scene{t: t, w: w, id: fmt.Sprintf("sesi ☕ %d", w.scenes), log: logger(b), whatsapp: &watest.Service{}, said: map[string]string{}, patience: patience, reported: map[string]bool{}, capacity: room}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", b)
@@ -243,11 +245,19 @@ func (s *scene) knock(ctx context.Context, kind string) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.w.store.Connector(ctx, s.first.id)
+	c, err := s.w.store.Connector(ctx, s.asksWhom().id)
 	if err != nil {
 		return err
 	}
 	return queue.Send(ctx, c.QueueURL, command.Message{CommandID: s.asked, SessionID: s.id, Kind: kind})
+}
+
+// asksWhom is the connector that a command goes to: who has the session.
+func (s *scene) asksWhom() *connector {
+	if s.giver != nil {
+		return s.giver
+	}
+	return s.first
 }
 
 // inCloud tells whether the API would list the session.
