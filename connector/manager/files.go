@@ -144,7 +144,9 @@ func (s sessionFiles) setAsideOthers(keep string) error {
 		if err := os.MkdirAll(aside, 0o700); err != nil {
 			return fmt.Errorf("create folder: %w", err)
 		}
-		for _, suffix := range []string{"", "-wal", "-shm"} {
+		// The file last: what it lacks without its -wal is lost if a process that dies
+		// in between leaves the -wal behind, for only files are looked for.
+		for _, suffix := range []string{"-wal", "-shm", ""} {
 			err := os.Rename(f+suffix, filepath.Join(aside, filepath.Base(f)+suffix))
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("set session file aside: %w", err)
