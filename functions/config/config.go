@@ -86,10 +86,7 @@ func (q Queue) validate() error {
 	if q.Wait < time.Second || q.Wait > api.DefaultWait {
 		errs = append(errs, fmt.Errorf("COMMAND_WAIT is not between 1s and %s", api.DefaultWait))
 	}
-	if _, err := command.NewSQS(q.SQS()); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, q.SQS().Problems()...)...)
 }
 
 // Metrics says whose metrics a function publishes, in its log.

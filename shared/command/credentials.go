@@ -3,10 +3,12 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,27 +44,71 @@ func SQSConfigFromEnv(getenv func(string) string) SQSConfig {
 	}
 }
 
-// validate fills in what loopback needs not say and refuses what can't work.
-func (c *SQSConfig) validate() error {
-	local := false
-	if c.Endpoint != "" {
-		u, err := url.Parse(c.Endpoint)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return fmt.Errorf("AWS_ENDPOINT_URL_SQS: want http://host:port or https://host")
-		}
-		local = isLoopback(u.Hostname())
-		if u.Scheme == "http" && !local {
-			return fmt.Errorf("AWS_ENDPOINT_URL_SQS: plain HTTP to %s, which is not this machine", u.Hostname())
-		}
+// Problems lists every setting that can't work, by its variable. Their texts quote
+// nothing but a host's name.
+func (c SQSConfig) Problems() (list []error) {
+	if err := c.endpointProblem(); err != nil {
+		list = append(list, err)
 	}
-	if c.Region == "" && !local {
-		return fmt.Errorf("AWS_REGION not set")
+	switch {
+	case c.Region == "" && !c.local():
+		list = append(list, errors.New("AWS_REGION not set: use one such as ap-southeast-1"))
+	case c.Region != "" && !regionName.MatchString(c.Region):
+		list = append(list, errors.New("AWS_REGION: use a region's name, such as ap-southeast-1"))
 	}
-	c.Region = cmp.Or(c.Region, localRegion)
-	if c.Credentials == nil {
-		c.Credentials = chooseCredentials(local, os.Getenv)
+	if err := c.deadLetterProblem(); err != nil {
+		list = append(list, err)
+	}
+	return list
+}
+
+func (c SQSConfig) endpointProblem() error {
+	if c.Endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("AWS_ENDPOINT_URL_SQS: want http://host:port or https://host")
+	}
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		return fmt.Errorf("AWS_ENDPOINT_URL_SQS: plain HTTP to %s, which is not this machine: use https", u.Hostname())
 	}
 	return nil
+}
+
+var (
+	regionName    = regexp.MustCompile(`^[A-Za-z0-9-]{1,63}$`) // part of the service's host name
+	deadLetterARN = regexp.MustCompile(`^arn:aws[a-z-]*:sqs:([A-Za-z0-9-]+):[0-9]{12}:[A-Za-z0-9_-]{1,75}\.fifo$`)
+)
+
+// deadLetterProblem refuses what SQS would refuse with every queue that is made: the
+// connector would run without its queue for ever.
+func (c SQSConfig) deadLetterProblem() error {
+	if c.DeadLetterARN == "" {
+		return nil
+	}
+	parts := deadLetterARN.FindStringSubmatch(c.DeadLetterARN)
+	if parts == nil {
+		return errors.New("QUEUE_DEAD_LETTER_ARN: use the ARN of a FIFO queue, arn:aws:sqs:<region>:<account>:<name>.fifo")
+	}
+	if region := parts[1]; c.Endpoint == "" && c.Region != "" && region != c.Region {
+		return fmt.Errorf("QUEUE_DEAD_LETTER_ARN: its queue is in %s: use one in AWS_REGION, where the connectors' queues are", region)
+	}
+	return nil
+}
+
+// local tells whether the service is an emulator on this machine.
+func (c SQSConfig) local() bool {
+	u, err := url.Parse(c.Endpoint)
+	return err == nil && isLoopback(u.Hostname())
+}
+
+// complete fills in what is not said.
+func (c *SQSConfig) complete() {
+	c.Region = cmp.Or(c.Region, localRegion)
+	if c.Credentials == nil {
+		c.Credentials = chooseCredentials(c.local(), os.Getenv)
+	}
 }
 
 func isLoopback(host string) bool {

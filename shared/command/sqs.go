@@ -28,9 +28,10 @@ var _ Queue = (*SQS)(nil)
 // given, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the
 // environment; for an endpoint on loopback, dummies; else the VM's instance role.
 func NewSQS(c SQSConfig) (*SQS, error) {
-	if err := c.validate(); err != nil {
+	if err := errors.Join(c.Problems()...); err != nil {
 		return nil, fmt.Errorf("configure SQS: %w", err)
 	}
+	c.complete()
 	o := sqs.Options{Region: c.Region, Credentials: c.Credentials}
 	if c.Endpoint != "" {
 		o.BaseEndpoint = aws.String(c.Endpoint)

@@ -144,6 +144,16 @@ func TestSQSConfig(t *testing.T) {
 		{"plain HTTP elsewhere", command.SQSConfig{Region: "x", Endpoint: "http://queue.example"}, "plain HTTP"},
 		{"TLS elsewhere", command.SQSConfig{Region: "x", Endpoint: "https://queue.example"}, ""},
 		{"TLS elsewhere without region", command.SQSConfig{Endpoint: "https://queue.example"}, "AWS_REGION"},
+		{"no region's name", command.SQSConfig{Region: "ap southeast 1"}, "AWS_REGION"},
+		{"dead letters", command.SQSConfig{Region: "eu-west-1", DeadLetterARN: "arn:aws:sqs:eu-west-1:123456789012:dead_letters-1.fifo"}, ""},
+		{"dead letters in China", command.SQSConfig{Region: "cn-north-1", DeadLetterARN: "arn:aws-cn:sqs:cn-north-1:123456789012:d.fifo"}, ""},
+		{"an emulator's", command.SQSConfig{Region: "x", Endpoint: "http://[::1]:1", DeadLetterARN: "arn:aws:sqs:us-east-1:000000000000:d.fifo"}, ""},
+		{"dead letters by URL", command.SQSConfig{Region: "x", DeadLetterARN: "https://sqs.x.amazonaws.com/123456789012/d.fifo"}, "QUEUE_DEAD_LETTER_ARN"},
+		{"dead letters of a topic", command.SQSConfig{Region: "x", DeadLetterARN: "arn:aws:sns:x:123456789012:d.fifo"}, "QUEUE_DEAD_LETTER_ARN"},
+		{"no FIFO queue", command.SQSConfig{Region: "x", DeadLetterARN: "arn:aws:sqs:x:123456789012:d"}, "QUEUE_DEAD_LETTER_ARN"},
+		{"a longer text", command.SQSConfig{Region: "x", DeadLetterARN: "arn:aws:sqs:x:123456789012:d.fifo "}, "QUEUE_DEAD_LETTER_ARN"},
+		{"dead letters elsewhere", command.SQSConfig{Region: "x", DeadLetterARN: "arn:aws:sqs:y:123456789012:d.fifo"}, "QUEUE_DEAD_LETTER_ARN"},
+		{"two mistakes", command.SQSConfig{Endpoint: "queue", DeadLetterARN: "d"}, "QUEUE_DEAD_LETTER_ARN"},
 	} {
 		_, err := command.NewSQS(c.config)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
