@@ -31,7 +31,22 @@ func (c *Config) queue(ctx context.Context) (*command.SQS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return command.NewSQS(command.SQSConfig{Region: c.AWSRegion, Endpoint: c.SQSEndpoint, DeadLetterARN: c.DeadLetters, Credentials: keys})
+	settings := c.sqs()
+	settings.Credentials = keys
+	return command.NewSQS(settings)
+}
+
+func (c *Config) sqs() command.SQSConfig {
+	return command.SQSConfig{Region: c.AWSRegion, Endpoint: c.SQSEndpoint, DeadLetterARN: c.DeadLetters}
+}
+
+// queueProblems is what queue would fail with, all of it.
+func (c *Config) queueProblems() []error {
+	list := c.sqs().Problems()
+	if _, err := awsCredentials(context.Background(), os.Getenv); err != nil {
+		list = append(list, err)
+	}
+	return list
 }
 
 // awsCredentials are the keys in such a file. They are nil, which leaves the choice to

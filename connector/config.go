@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -68,23 +70,54 @@ type Local struct {
 }
 
 // load fills target (a pointer to one of the structs above) from the environment
-// and the credential files, listing every value that can't be parsed.
+// and the credential files. Its error lists every mistake: what can't be read, and
+// what target's own problems say of the rest.
 func (p program) load(target any) error {
-	environment, err := p.withCredentials(target)
+	unread, err := p.read(target)
 	if err != nil {
 		return err
 	}
+	var list []error
+	for _, u := range unread {
+		list = append(list, u.err)
+	}
+	if c, ok := target.(interface{ problems() []error }); ok {
+		list = append(list, slices.DeleteFunc(c.problems(), func(err error) bool { return knownOf(unread, err) })...)
+	}
+	return configError(list)
+}
+
+// problem is why a variable has no value.
+type problem struct {
+	variable string
+	err      error
+}
+
+// knownOf tells whether err is about a variable that could not be read: what is
+// said of the value that it has instead would only mislead.
+func knownOf(unread []problem, err error) bool {
+	about, _, _ := strings.Cut(err.Error(), " ")
+	about = strings.TrimSuffix(about, ":")
+	return slices.ContainsFunc(unread, func(u problem) bool { return u.variable == about })
+}
+
+// read fills target as far as it can, and returns what it can't read or parse.
+func (p program) read(target any) ([]problem, error) {
+	environment, unread := p.withCredentials(target)
 	environment = withUnset(environment, target)
-	err = env.ParseWithOptions(target, env.Options{Environment: environment})
-	var list env.AggregateError
-	if !errors.As(err, &list) {
-		return err
+	err := env.ParseWithOptions(target, env.Options{Environment: environment})
+	list, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return unread, err
 	}
-	texts := make([]error, len(list.Errors))
-	for i, e := range list.Errors {
-		texts[i] = parseProblem(e)
+	for _, e := range list.Errors {
+		bad, ok := errors.AsType[env.ParseError](e)
+		if !ok {
+			return unread, e
+		}
+		unread = append(unread, parseProblem(bad, target))
 	}
-	return configError(texts)
+	return unread, nil
 }
 
 // withUnset adds the defaults of variables that mean something when they are
@@ -102,17 +135,21 @@ func withUnset(environment map[string]string, target any) map[string]string {
 
 // parseProblem names the variable, which the library calls by its field, and
 // leaves out the value, which may be a secret in the wrong place.
-func parseProblem(err error) error {
-	var bad env.ParseError
-	if !errors.As(err, &bad) {
-		return err
-	}
-	for _, f := range fields(reflect.TypeFor[Config]()) {
+func parseProblem(bad env.ParseError, target any) problem {
+	name := bad.Name
+	for _, f := range fields(reflect.TypeOf(target).Elem()) {
 		if f.Name == bad.Name {
-			return fmt.Errorf("%s: not a %s", f.Tag.Get("env"), bad.Type)
+			name = f.Tag.Get("env")
 		}
 	}
-	return fmt.Errorf("%s: not a %s", bad.Name, bad.Type)
+	switch bad.Type.Kind() {
+	case reflect.Int:
+		return problem{name, fmt.Errorf("%s: use a whole number", name)}
+	case reflect.Bool:
+		return problem{name, fmt.Errorf("%s: use true or false", name)}
+	default:
+		return problem{name, fmt.Errorf("%s: not a %s", name, bad.Type)}
+	}
 }
 
 func configError(problems []error) error {
@@ -148,7 +185,25 @@ func (d Database) problems() (list []error) {
 	if d.TLS != "" && d.TLS != "verify" && d.TLS != "off" {
 		list = append(list, errors.New("TIDB_TLS: use verify or off"))
 	}
+	if err := d.caProblem(); err != nil {
+		list = append(list, err)
+	}
 	return list
+}
+
+// caProblem is what opening the database would fail with.
+func (d Database) caProblem() error {
+	if d.CA == "" || !d.store(0).UsesTLS() {
+		return nil
+	}
+	pem, err := os.ReadFile(d.CA)
+	if err != nil {
+		return fmt.Errorf("TIDB_CA: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return fmt.Errorf("TIDB_CA: no certificate in %s: use a PEM file", d.CA)
+	}
+	return nil
 }
 
 func (s Secrets) keyring() (*envelope.Keyring, error) {
@@ -187,6 +242,7 @@ func (c *Config) problems() (list []error) {
 	if _, err := c.endpoint(); err != nil {
 		list = append(list, err)
 	}
+	list = append(list, c.queueProblems()...)
 	list = append(list, c.Webhook.problems()...)
 	if err := c.addrProblem(); err != nil {
 		list = append(list, err)

@@ -24,13 +24,14 @@ var secretVariables = []string{
 }
 
 // withCredentials returns the environment, with the secrets of target's variables
-// that are files. A file that is there and can't be read is an error.
-func (p program) withCredentials(target any) (map[string]string, error) {
+// that are files. One that is there and can't be read is a problem.
+func (p program) withCredentials(target any) (map[string]string, []problem) {
 	dir := p.env["CREDENTIALS_DIRECTORY"]
 	if dir == "" {
 		return p.env, nil
 	}
 	environment := maps.Clone(p.env)
+	var unread []problem
 	for _, f := range fields(reflect.TypeOf(target).Elem()) {
 		name := f.Tag.Get("env")
 		if environment[name] != "" || !slices.Contains(secretVariables, name) {
@@ -41,9 +42,10 @@ func (p program) withCredentials(target any) (map[string]string, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read credential %s: %w", name, err)
+			unread = append(unread, problem{name, fmt.Errorf("read credential %s: %w", name, err)})
+			continue
 		}
 		environment[name] = string(bytes.TrimRight(secret, "\r\n"))
 	}
-	return environment, nil
+	return environment, unread
 }

@@ -27,8 +27,8 @@ func TestCredentials(t *testing.T) {
 		"CREDENTIALS_DIRECTORY": dir, "SESSION_ENCRYPTION_SECRET": "from the variable", "TIDB_PASSWORD": "",
 	}}
 	var cfg Config
-	if err := p.load(&cfg); err != nil {
-		t.Fatal(err)
+	if unread, err := p.read(&cfg); err != nil || len(unread) > 0 {
+		t.Fatal(unread, err)
 	}
 	for _, c := range []struct{ name, got, want string }{
 		{"SESSION_ENCRYPTION_SECRET", cfg.Secret, "from the variable"},
@@ -55,7 +55,7 @@ func TestCredentialUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := program{env: map[string]string{"CREDENTIALS_DIRECTORY": dir}}
-	if err := p.load(new(Config)); err == nil {
+	if unread, err := p.read(new(Config)); err != nil || len(unread) != 1 {
 		t.Error("a credential that is a folder was taken for none")
 	}
 	if err := p.load(new(Local)); err != nil {

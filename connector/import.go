@@ -17,10 +17,18 @@ func importCommand(p program) *cobra.Command {
 	return cmd
 }
 
-// importConfig is what `connector import node-rows` reads.
-type importConfig struct {
+// sealed is what commands read that open rows in TiDB themselves.
+type sealed struct {
 	Database
 	Secrets
+}
+
+func (s sealed) problems() []error {
+	list := s.Database.problems()
+	if _, err := s.keyring(); err != nil {
+		list = append(list, err)
+	}
+	return list
 }
 
 func importNodeRowsCommand(p program) *cobra.Command {
@@ -39,7 +47,7 @@ The secret is SESSION_ENCRYPTION_SECRET; if the Node service used another one,
 name that in SESSION_ENCRYPTION_SECRET_PREVIOUS.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var cfg importConfig
+			var cfg sealed
 			if err := p.load(&cfg); err != nil {
 				return err
 			}
@@ -55,7 +63,7 @@ name that in SESSION_ENCRYPTION_SECRET_PREVIOUS.`,
 	return cmd
 }
 
-func (p program) importNodeRows(cmd *cobra.Command, cfg importConfig, dryRun bool) error {
+func (p program) importNodeRows(cmd *cobra.Command, cfg sealed, dryRun bool) error {
 	keys, err := cfg.keyring()
 	if err != nil {
 		return err

@@ -54,23 +54,19 @@ func inspectCommand(p program) *cobra.Command {
 
 // inspect connects, looks and prints. secret says that rows are to be opened.
 func (p program) inspect(secret, asJSON bool, look func(*cloudstore.Store, *envelope.Keyring) (readable, error)) (err error) {
-	var cfg struct {
-		Database
-		Secrets
+	var cfg sealed
+	var target any = &cfg.Database
+	if secret {
+		target = &cfg
 	}
-	if err := p.load(&cfg); err != nil {
+	if err := p.load(target); err != nil {
 		return err
 	}
-	problems := cfg.problems()
 	var keys *envelope.Keyring
 	if secret {
-		var keyErr error
-		if keys, keyErr = cfg.keyring(); keyErr != nil {
-			problems = append(problems, keyErr)
+		if keys, err = cfg.keyring(); err != nil {
+			return err
 		}
-	}
-	if err := configError(problems); err != nil {
-		return err
 	}
 	store, err := cfg.open(1)
 	if err != nil {

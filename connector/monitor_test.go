@@ -131,8 +131,8 @@ func TestMetricsAddrNotSet(t *testing.T) {
 		"set":     {map[string]string{"METRICS_ADDR": "10.0.0.1:1"}, "10.0.0.1:1"},
 	} {
 		var cfg Config
-		if err := (program{env: c.env}).load(&cfg); err != nil || cfg.Addr != c.want {
-			t.Errorf("%s: %q, %v; want %q", name, cfg.Addr, err, c.want)
+		if unread, err := (program{env: c.env}).read(&cfg); err != nil || len(unread) > 0 || cfg.Addr != c.want {
+			t.Errorf("%s: %q, %v, %v; want %q", name, cfg.Addr, unread, err, c.want)
 		}
 	}
 	for _, addr := range []string{"9464", "localhost", "127.0.0.1:http", "127.0.0.1:99999", "::1:9464"} {

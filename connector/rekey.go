@@ -34,7 +34,7 @@ names it does all sessions.`,
 }
 
 func (p program) rekey(cmd *cobra.Command, o rekey.Options) error {
-	var cfg importConfig
+	var cfg sealed
 	if err := p.load(&cfg); err != nil {
 		return err
 	}

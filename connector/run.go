@@ -33,9 +33,6 @@ func runCommand(p program) *cobra.Command {
 			if err := p.load(&cfg); err != nil {
 				return err
 			}
-			if err := configError(cfg.problems()); err != nil {
-				return err
-			}
 			return serve(cmd.Context(), cfg, p.env["NOTIFY_SOCKET"], p.errOut)
 		},
 	}

@@ -7,11 +7,8 @@ import (
 )
 
 // withStore calls f with the database that cfg names, over maxConns connections
-// (0: as many as a running connector).
+// (0: as many as a running connector). load has checked cfg.
 func withStore(cfg Database, maxConns int, f func(*cloudstore.Store) error) (err error) {
-	if err := configError(cfg.problems()); err != nil {
-		return err
-	}
 	store, err := cfg.open(maxConns)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -89,16 +90,16 @@ func TestRestoredSessionSaysLoggedOut(t *testing.T) {
 	s.nothingLost(again)
 }
 
-// refused runs `connector run` with variables that must stop it, and returns
-// what it said.
+// refused runs `connector run` with variables that must stop it for good, and
+// returns what it said.
 func (s *scene) refused(env ...string) string {
 	s.t.Helper()
 	like := s.connector("like") // for the environment of one that works
 	cmd := exec.CommandContext(s.ctx, world.Stack.ConnectorBinary(), "run")
 	cmd.Env = append(append(like.Env(), "CONNECTOR_ID=refused", "DATA_DIR="+s.t.TempDir()), env...)
 	out, err := cmd.CombinedOutput()
-	if err == nil {
-		s.t.Error("connector run ended well, want a refusal")
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 78 {
+		s.t.Errorf("connector run with a configuration that can't work: %v, want exit status 78", err)
 	}
 	return string(out)
 }
