@@ -44,10 +44,17 @@ const passkeyText = "WhatsApp asks for the account's passkey before it links thi
 
 const (
 	pairingTimeout = 5 * time.Minute
-	firstQR        = time.Minute // the phone takes the first code for so long, as on web.whatsapp.com
-	nextQR         = 20 * time.Second
 	reloginGrace   = 10 * time.Second // the service asks for the new login within this time
 )
+
+// qrTimes are how long a QR code is shown before the next one replaces it.
+type qrTimes struct {
+	first time.Duration // the first of a connection's
+	next  time.Duration
+}
+
+// phonesTake is for how long phones take a code, as on web.whatsapp.com.
+var phonesTake = qrTimes{first: time.Minute, next: 20 * time.Second}
 
 // pairClient is how a pairing code request names the client; the service accepts only known browsers.
 const pairClient = "Chrome (Linux)"
@@ -185,7 +192,7 @@ func (p *pairing) handle(ctx context.Context, m mail) (end PairEvent, ended, aga
 		p.codes = m.codes
 		again = !p.show(ctx)
 		if len(m.codes) == 6 { // the first of a connection's six codes lasts longer
-			p.next = time.After(firstQR)
+			p.next = time.After(p.s.qr.first)
 		}
 		return PairEvent{}, false, again
 	case mailPaired:
@@ -211,7 +218,7 @@ func (p *pairing) show(ctx context.Context) bool {
 		return false
 	}
 	p.emit(ctx, PairEvent{Kind: PairQR, Text: p.codes[0]})
-	p.codes, p.next = p.codes[1:], time.After(nextQR)
+	p.codes, p.next = p.codes[1:], time.After(p.s.qr.next)
 	return true
 }
 

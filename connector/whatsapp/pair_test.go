@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	waBinary "go.mau.fi/whatsmeow/binary"
@@ -39,6 +41,70 @@ func TestPairByQRThenTalk(t *testing.T) {
 		t.Errorf("own message: %+v", got)
 	}
 	w.expectSound(c)
+}
+
+// Nobody scans the first code in its time: the next one replaces it, and links.
+func TestPairByTheSecondQRCode(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(filepath.Join(t.TempDir(), "session.db"))
+	c.qr = qrTimes{first: time.Millisecond, next: time.Hour}
+	events, err := c.Pair(testContext(t), PairRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []PairEventKind
+	for e := range events {
+		kinds = append(kinds, e.Kind)
+		if e.Kind != PairQR {
+			continue
+		}
+		c.shown = append(c.shown, e.Text)
+		if len(c.shown) == 2 {
+			if _, err := w.own.ScanQR(testContext(t), e.Text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if diff := cmp.Diff([]PairEventKind{PairQR, PairQR, PairSuccess}, kinds); diff != "" {
+		t.Fatalf("events (-want +got):\n%s", diff)
+	}
+	if c.shown[0] == c.shown[1] {
+		t.Error("the second code is the first one again")
+	}
+	c.send(w.other.PN(), "by the second code")
+	w.waitText(w.other, "by the second code")
+}
+
+// A connection has six codes. When they are used up a new connection brings new ones.
+func TestQRCodesAreRenewed(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(filepath.Join(t.TempDir(), "session.db"))
+	c.qr = qrTimes{first: time.Millisecond, next: time.Millisecond}
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	events, err := c.Pair(ctx, PairRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last PairEvent
+	for e := range events {
+		last = e
+		if e.Kind != PairQR {
+			continue
+		}
+		if slices.Contains(c.shown, e.Text) {
+			t.Errorf("code %d was shown before", len(c.shown)+1)
+		}
+		if c.shown = append(c.shown, e.Text); len(c.shown) == 8 {
+			cancel()
+		}
+	}
+	if len(c.shown) < 8 || last.Kind != PairTimeout {
+		t.Errorf("%d codes were shown; the last event is %q, %v", len(c.shown), last.Kind, last.Err)
+	}
+	if c.Paired() || c.count("whatsmeow_device") != 0 {
+		t.Error("a device is left behind")
+	}
 }
 
 func TestPairByCode(t *testing.T) {

@@ -76,6 +76,7 @@ type Session struct {
 	guard         *guard
 	cli           *whatsmeow.Client
 	schemaChanged bool
+	qr            qrTimes // phonesTake; tests shorten it before Pair
 
 	ctx    context.Context // ends when the session stops
 	cancel context.CancelFunc
@@ -132,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 		mail: newMailbox(), handlers: newGate(), sends: newGate(),
 		stopped: make(chan struct{}), hungUp: make(chan struct{}),
 		ready: make(chan struct{}), over: make(chan struct{}),
-		deliveries: make(map[string]*delivery),
+		deliveries: make(map[string]*delivery), qr: phonesTake,
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
