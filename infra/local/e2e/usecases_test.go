@@ -37,8 +37,9 @@ func TestMultiDeviceAccess(t *testing.T) {
 	s.nothingLost(server)
 }
 
-// The old server is gone with its disk; the new one creates a session with the
-// same id and gets it from the cloud.
+// The old server is gone with its disk; POST restore brings the session to the new
+// one. Creating a session with the same id there does, too:
+// TestCreatingASessionLoadsIt.
 func TestDeviceMigration(t *testing.T) {
 	s := newScene(t)
 	old := s.paired("old")
