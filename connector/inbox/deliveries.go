@@ -107,10 +107,10 @@ func (in *Inbox) compactDeliveries(ctx context.Context) error {
 		return fmt.Errorf("compact deliveries: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and without it the first error is the one to report
-	const settled = `SELECT coalesce((SELECT MIN(seq) - 1 FROM inbox_messages m WHERE ` + undelivered + `),
+	const reached = `SELECT coalesce((SELECT MIN(seq) - 1 FROM inbox_messages m WHERE ` + undelivered + `),
 		(SELECT MAX(seq) FROM inbox_messages), 0), CAST(value AS INTEGER) FROM inbox_marks WHERE name = ?`
 	var upTo, before int64
-	err = tx.QueryRowContext(ctx, settled, 0, deliverAfter, deliverAfter).Scan(&upTo, &before)
+	err = tx.QueryRowContext(ctx, reached, 0, deliverAfter, deliverAfter).Scan(&upTo, &before)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && upTo <= before {
 		return nil
 	}

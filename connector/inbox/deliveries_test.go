@@ -93,22 +93,6 @@ func TestDelivery(t *testing.T) {
 	wantUndelivered(t, in, "when the others are gone", 7)
 }
 
-// A record that is too old is not delivered any more, and nothing waits for it.
-func TestUndeliveredExpires(t *testing.T) {
-	in, _, now := newInbox(t)
-	if err := in.StartDelivery(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for i := 1; i <= 3; i++ {
-		add(t, in, text(fmt.Sprint(i), "x"), true)
-		now.advance(Retention / 2)
-	}
-	if _, err := in.Prune(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wantUndelivered(t, in, "after a long outage", 2, 3)
-}
-
 func TestAwaitDelivery(t *testing.T) {
 	in, _, _ := newInbox(t)
 	m := text("A", "x")

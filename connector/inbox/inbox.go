@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Retention is how long records are kept, and with them the promise that a message is shown only once. Of messages
-// that were delivered the oldest go before that once they weigh more than 64 MiB.
+// Retention is how long records are kept at least, by the clock and by the times that the service tells, and with them
+// the promise that a message is shown only once. Of messages that were delivered the oldest go before that once they
+// weigh more than 64 MiB. What is still to be delivered, or to be sent, stays; see Prune.
 const Retention = 14 * 24 * time.Hour
 
-// keepBytes is how much of what was delivered, or needs no delivery, is kept at most. All of the inbox is part of
-// the session's base, which has to fit into one push.
+// keepBytes is how much of what was delivered, or needs no delivery, is kept at most, and how much of what does once it
+// is older than Retention. All of the inbox is part of the session's base, which has to fit into one push.
 const keepBytes = 64 << 20
 
 // pruneEvery is how often an Add prunes old records.

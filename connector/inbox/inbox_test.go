@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -232,98 +231,6 @@ func TestWatch(t *testing.T) {
 	case <-added:
 		t.Error("a value after stop")
 	default:
-	}
-}
-
-func TestPruneKeepsTheNewest(t *testing.T) {
-	in, _, now := newInbox(t)
-	add(t, in, text("A", "x"), true)
-	add(t, in, text("B", "x"), true)
-	if _, _, err := in.Reserve(t.Context(), "old", "ID1", lid, "x"); err != nil {
-		t.Fatal(err)
-	}
-	if err := in.AddHistory(t.Context(), "H", []byte{1}); err != nil {
-		t.Fatal(err)
-	}
-	now.advance(Retention - time.Second)
-	if n, err := in.Prune(t.Context()); n != 0 || err != nil {
-		t.Fatalf("pruned %d, %v", n, err)
-	}
-	now.advance(2 * time.Second)
-	if n, err := in.Prune(t.Context()); n != 3 || err != nil {
-		t.Fatalf("pruned %d, %v", n, err)
-	}
-	if got := list(t, in, 0, 10); len(got) != 1 || got[0].ID != "B" {
-		t.Errorf("left: %v", got)
-	}
-	add(t, in, text("C", "x"), true)
-	if got := list(t, in, 2, 10); len(got) != 1 || got[0].Seq != 3 {
-		t.Errorf("the numbers start again: %v", got)
-	}
-}
-
-// What the application has, or nobody is to be told of, is kept only as far as there is room for it, oldest first
-// to go. What is still to be delivered stays.
-func TestPruneBySize(t *testing.T) {
-	in, _, _ := newInbox(t)
-	in.keep = 10 * (10_000 + recordOverhead)
-	body := strings.Repeat("é", 2500) // 5,000 bytes
-	for i := range 20 {
-		m := text(fmt.Sprint("before", i), body)
-		m.Payload = make([]byte, 5_000)
-		add(t, in, m, true)
-	}
-	prune := func(want int64) {
-		t.Helper()
-		if n, err := in.Prune(t.Context()); n != want || err != nil {
-			t.Errorf("pruned %d, %v; want %d", n, err, want)
-		}
-	}
-	prune(10) // nobody asked for deliveries yet
-	if err := in.StartDelivery(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var waiting []Message
-	for i := range 20 {
-		m := text(fmt.Sprint("after", i), body)
-		m.Payload = make([]byte, 5_000)
-		add(t, in, m, true)
-		waiting = list(t, in, 20, 100)
-	}
-	prune(0)
-	for _, m := range waiting[1:6] {
-		if err := in.MarkDelivered(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	prune(5) // the oldest five of the fifteen that are done with
-	got := list(t, in, 0, 100)
-	if len(got) != 25 || got[0].ID != "before15" || got[5].ID != "after0" {
-		t.Errorf("%d left, the oldest %s", len(got), got[0].ID)
-	}
-	for _, m := range waiting[6:] {
-		if err := in.MarkDelivered(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	prune(14)
-	if got := list(t, in, 0, 100); len(got) != 11 || got[0].ID != "after0" {
-		t.Errorf("%d left, the oldest %s, which waits for the application", len(got), got[0].ID)
-	}
-	if pending, err := in.Undelivered(t.Context(), 0, 100); err != nil || len(pending) != 1 {
-		t.Errorf("%d to be delivered, %v", len(pending), err)
-	}
-}
-
-func TestAddPrunes(t *testing.T) {
-	in, _, now := newInbox(t)
-	add(t, in, text("A", "x"), true)
-	now.advance(Retention + time.Hour)
-	add(t, in, text("B", "x"), true) // prunes before it adds; A was the newest then
-	now.advance(pruneEvery)
-	add(t, in, text("C", "x"), true)
-	if got := list(t, in, 0, 10); len(got) != 2 || got[0].ID != "B" {
-		t.Errorf("left: %v", got)
 	}
 }
 

@@ -88,7 +88,7 @@ func newState() *state {
 		func(r *reading) float64 { return float64(r.Delivered) })
 	add(counter, "webhook_failures_total", "Attempts at a delivery that failed.",
 		func(r *reading) float64 { return float64(r.Failed) })
-	add(counter, "webhook_expired_total", "Chats' next messages that grew too old to be delivered.",
+	add(counter, "webhook_expired_total", "Chats' next messages that were too many and too old to be kept.",
 		func(r *reading) float64 { return float64(r.Expired) })
 	return s
 }

@@ -47,7 +47,7 @@ func (d *Dispatcher) Close() { d.endpoint.client.CloseIdleConnections() }
 type Counters struct {
 	Delivered int64 // messages the receiver has taken
 	Failed    int64 // attempts that failed
-	Expired   int64 // chats' next messages that grew too old; more may have behind them
+	Expired   int64 // chats' next messages that were not kept any longer; more may have gone behind them
 	Failing   int   // chats whose next message wasn't taken at the last attempt
 	Waiting   int64 // messages that are known to be there and not to be delivered
 }

@@ -27,14 +27,15 @@
 //
 // An answer with a status from 200 to 299 within 10 seconds means that the application has the message. Anything
 // else, redirects too, means that it doesn't: the message comes again, after a pause that grows from a second to five
-// minutes, or after the time that a Retry-After header names (an hour at most), for as long as the inbox keeps the
-// message (14 days).
+// minutes, or after the time that a Retry-After header names (an hour at most), until it is taken. Only when those of a
+// session weigh more than 64 MiB, the oldest are not kept once they are older than 14 days.
 //
 // Every message comes at least once, and always with the same key (webhook-id, and key in the body), whichever
 // connector delivers it. It comes again when the answer was lost, or when the connector ended between the answer and
 // its note of it; and after a restore of an older state, which doesn't know of later deliveries. An application that
-// remembers keys for 14 days handles each message exactly once. Fields of a message that comes again may say more
-// than the first time, such as a phone number that was learnt since; the key is the same.
+// remembers keys for 14 days, for longer where itself or a session was away for longer, handles each message exactly
+// once. Fields of a message that comes again may say more than the first time, such as a phone number that was learnt
+// since; the key is the same.
 //
 // Within a chat messages come in the order in which the session received them: the next one is not sent before the
 // one before it was taken. A chat whose message isn't taken holds up no other chat. There is no order among chats.

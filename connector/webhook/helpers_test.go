@@ -28,6 +28,12 @@ const sessionID = "personal"
 // newBox returns the inbox of a new session file, with delivery started.
 func newBox(t *testing.T) *inbox.Inbox {
 	t.Helper()
+	in, _ := newBoxFile(t)
+	return in
+}
+
+func newBoxFile(t *testing.T) (*inbox.Inbox, *sql.DB) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "session.db")
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
@@ -45,7 +51,7 @@ func newBox(t *testing.T) *inbox.Inbox {
 	if err := in.StartDelivery(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return in
+	return in, db
 }
 
 func jid(chat string) string { return chat + "@g.us" }
