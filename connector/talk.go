@@ -114,9 +114,9 @@ func messagesCommand(p program) *cobra.Command {
 		Long: `Print the messages of the last 14 days, oldest first: number, time, sender, text.
 
 With --follow new messages are printed as they come, until interrupted, also across a
-restore of the session. --after goes on where an earlier call stopped. With --json each
-line is an object whose "key" is the same for a message however often it is shown, here
-or to the webhook.`,
+restore of the session. --after goes on where an earlier call stopped: numbers only grow,
+with gaps, wide ones over a restore. With --json each line is an object whose "key" is the
+same for a message however often it is shown, here or to the webhook.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client()

@@ -74,8 +74,9 @@ type Sent struct {
 
 // Message is one received message.
 type Message struct {
-	// Seq is the message's number in this session: List goes on after it. A message that comes in again after a
-	// restore may have another one.
+	// Seq is the message's number in this session: List goes on after it. Numbers only grow, also over restores and
+	// pairings, with gaps that are wide there, and stay below 2^53. A message that comes in again after a restore may
+	// have another one.
 	Seq int64 `json:"seq"`
 	// Key is the same for a message wherever and however often it is shown, also to a webhook.
 	Key       string    `json:"key"`

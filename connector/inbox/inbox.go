@@ -23,7 +23,7 @@ const pruneEvery = time.Hour
 
 // Message is one message that came in (or that another device of the same account sent).
 type Message struct {
-	// Seq is the local order, set by Add and List. It only grows.
+	// Seq is the local order, set by Add and List. It only grows, and stays below 2^53.
 	Seq int64
 	// Chat and Sender are bare JIDs (no device part): the LID if it is known, else the phone number's.
 	// For a 1:1 message from the other side they are equal.

@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -99,39 +98,4 @@ func (in *Inbox) maybePrune(ctx context.Context) {
 		in.lastPrune = now.Add(-pruneEvery)
 		in.mu.Unlock()
 	}
-}
-
-// skippedTo is the mark that holds the number behind which messages go on after SkipAhead. The counter itself is not
-// replicated: a file that is restored from its rows goes on from the highest of them.
-const skippedTo = "skipped_to"
-
-// SkipAhead raises the next Seq by n. A safe restore calls it: messages stored after the copy was taken may have been
-// shown under numbers that would otherwise be given out again.
-func (in *Inbox) SkipAhead(ctx context.Context, n int64) error {
-	tx, err := in.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("skip inbox numbers: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and without it the first error is the one to report
-	if _, err := tx.ExecContext(ctx, `UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'inbox_messages'`, n); err != nil {
-		return fmt.Errorf("skip inbox numbers: %w", err)
-	}
-	const put = `INSERT INTO inbox_marks (name, value) SELECT ?, seq FROM sqlite_sequence WHERE name = 'inbox_messages'
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-	if _, err := tx.ExecContext(ctx, put, skippedTo); err != nil {
-		return fmt.Errorf("skip inbox numbers: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("skip inbox numbers: %w", err)
-	}
-	return nil
-}
-
-// stayAhead has a restored file go on behind the numbers that were skipped.
-func stayAhead(ctx context.Context, tx *sql.Tx) error {
-	const raise = `UPDATE sqlite_sequence SET seq = f.floor
-		FROM (SELECT CAST(value AS INTEGER) AS floor FROM inbox_marks WHERE name = ?) f
-		WHERE name = 'inbox_messages' AND seq < f.floor`
-	_, err := tx.ExecContext(ctx, raise, skippedTo)
-	return err
 }

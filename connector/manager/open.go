@@ -398,9 +398,16 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		return err
 	}
 	if o.safe {
-		err = o.wa.PrepareSafe(ctx, whatsapp.PrepareSafe{MaxPreKeyID: restored.MaxPreKeyID, CredentialsOnly: restored.CredentialsOnly})
+		err = o.wa.PrepareSafe(ctx, whatsapp.PrepareSafe{
+			MaxPreKeyID: restored.MaxPreKeyID, CredentialsOnly: restored.CredentialsOnly, Epoch: term.Epoch,
+		})
 		if err != nil {
 			return fmt.Errorf("drop stale state: %w", err)
+		}
+	} else if term.Start == replicate.StartNew {
+		// An earlier pairing of the session may have shown messages.
+		if err := o.wa.Inbox().SkipAhead(ctx, term.Epoch); err != nil {
+			return err
 		}
 	}
 	if o.rep, err = m.opt.Replicator.Attach(ctx, o.file, term); err != nil {

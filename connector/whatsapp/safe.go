@@ -23,6 +23,8 @@ type PrepareSafe struct {
 	MaxPreKeyID uint32
 	// CredentialsOnly is set when there is no log: nobody knows which ids were used.
 	CredentialsOnly bool
+	// Epoch is the term's; see inbox.SkipAhead.
+	Epoch uint64
 }
 
 // Prekey ids have 24 bits, and whatsmeow gives a new key the highest id in the file plus one.
@@ -33,9 +35,6 @@ const (
 	blindFrom, blindTo = 1 << 20, 1 << 22
 	lowFrom, lowTo     = 1 << 12, 1 << 18
 )
-
-// inboxGap is by how much a safe start raises the inbox's numbers; see inbox.SkipAhead.
-const inboxGap = 1000
 
 // Marks in the session file: a safe start outlives the process that began it.
 const (
@@ -73,7 +72,7 @@ func (s *Session) PrepareSafe(ctx context.Context, p PrepareSafe) error {
 	if !paired {
 		return fmt.Errorf("prepare safe start: %w", ErrNotPaired)
 	}
-	if err := s.inbox.SkipAhead(ctx, inboxGap); err != nil {
+	if err := s.inbox.SkipAhead(ctx, p.Epoch); err != nil {
 		return fmt.Errorf("prepare safe start: %w", err)
 	}
 	next, err := s.dropStale(ctx, p, own)

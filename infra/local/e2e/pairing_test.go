@@ -71,10 +71,19 @@ func TestStopRightAfterTheScan(t *testing.T) {
 	s.nothingLost(again)
 }
 
-// A deleted session that nobody holds is as new: it can be paired again.
+// A deleted session that nobody holds is as new: it can be paired again. Whoever
+// reads its messages goes on behind the last one he saw.
 func TestPairAfterDeletingAFreeSession(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
+	var last int64
+	for range 2 {
+		s.hears(c)
+	}
+	s.must(c.Messages(s.ctx, s.session, 0, false, func(m control.Message) error {
+		last = m.Seq
+		return nil
+	}))
 	s.must(c.Close(s.ctx, s.session))
 	s.call(http.StatusOK, http.MethodDelete, "")
 	if _, err := c.Open(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "no such session") {
@@ -82,6 +91,14 @@ func TestPairAfterDeletingAFreeSession(t *testing.T) {
 	}
 	s.must(c.Pair(s.ctx, s.session, s.owner))
 	s.talk(c)
+	var shown []string
+	s.must(c.Messages(s.ctx, s.session, last, false, func(m control.Message) error {
+		shown = append(shown, m.Text)
+		return nil
+	}))
+	if len(shown) != 1 {
+		t.Errorf("what came in since, after number %d: %q, want one text", last, shown)
+	}
 	s.call(http.StatusOK, http.MethodGet, "/status")
 	s.nothingLost(c)
 }
