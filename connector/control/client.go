@@ -44,6 +44,7 @@ func NewClient(dataDir string) *Client {
 type Error struct {
 	Status  int
 	Message string
+	Outcome string // of a send: OutcomePending, OutcomeUnknown, or none
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -185,5 +186,5 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&e); err != nil || e.Error == "" {
 		e.Error = "the connector answered " + resp.Status
 	}
-	return nil, &Error{Status: resp.StatusCode, Message: e.Error}
+	return nil, &Error{Status: resp.StatusCode, Message: e.Error, Outcome: e.Outcome}
 }

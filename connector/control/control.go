@@ -72,6 +72,26 @@ type Sent struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
+// Outcomes of a message that was not acknowledged, in the answer to a request that sends. Without one it was not sent, and
+// won't be.
+const (
+	// OutcomePending: it is to be sent, or was and nobody knows yet. It is repeated; the same request waits for that.
+	OutcomePending = "pending"
+	// OutcomeUnknown: it won't be repeated, and may have been sent. Under another key it may be shown twice.
+	OutcomeUnknown = "unknown"
+)
+
+// SendError is an error of Connector.Send that isn't a plain refusal.
+type SendError struct {
+	Outcome string
+	Err     error
+}
+
+func (e *SendError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what went wrong.
+func (e *SendError) Unwrap() error { return e.Err }
+
 // Message is one received message.
 type Message struct {
 	// Seq is the message's number in this session: List goes on after it. Numbers only grow, also over restores and
@@ -116,7 +136,8 @@ func Listen(dataDir string) (net.Listener, error) {
 }
 
 type errorBody struct {
-	Error string `json:"error"`
+	Error   string `json:"error"`
+	Outcome string `json:"outcome,omitempty"` // of a send
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +28,39 @@ func (k *keyed) Send(_ context.Context, id string, r SendRequest) (Sent, error) 
 	s := Sent{ID: id + " " + r.To + " " + r.Text, Timestamp: time.Unix(int64(len(k.sent)), 0).UTC()}
 	k.sent[r.Key] = s
 	return s, nil
+}
+
+// doubtful never says that a message was sent.
+type doubtful struct{ *fake }
+
+func (d doubtful) Send(_ context.Context, _ string, r SendRequest) (Sent, error) {
+	if r.Key == "refused" {
+		return Sent{}, errBusy
+	}
+	return Sent{}, fmt.Errorf("send: %w", &SendError{Outcome: r.Key, Err: errBusy})
+}
+
+// Whoever sends is told by a word, and not by a text alone, whether the message may be on its way.
+func TestOutcomeOfASend(t *testing.T) {
+	server := httptest.NewServer(Handler(doubtful{&fake{}}))
+	defer server.Close()
+	for key, want := range map[string]string{
+		"refused":      `{"error":"busy: try again"}`,
+		OutcomePending: `{"error":"send: busy: try again","outcome":"pending"}`,
+		OutcomeUnknown: `{"error":"send: busy: try again","outcome":"unknown"}`,
+	} {
+		resp, err := server.Client().Post(server.URL+"/v1/sessions/s/send", "application/json", strings.NewReader(`{"to":"+62811","text":"x","key":"`+key+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(string(body)); got != want || resp.StatusCode != http.StatusConflict {
+			t.Errorf("%s: %d %s, want %s", key, resp.StatusCode, got, want)
+		}
+	}
 }
 
 // Any HTTP client can send through the socket, and repeat what it sends under a key.

@@ -22,6 +22,7 @@ type Connector interface {
 	// Pair reports events until it returns; a nil error means that the last one
 	// said how pairing ended.
 	Pair(ctx context.Context, sessionID string, r PairRequest, report func(PairEvent)) error
+	// Send returns a *SendError where the message may be, or may become, sent.
 	Send(ctx context.Context, sessionID string, r SendRequest) (Sent, error)
 	// Messages reports received messages after the given number, and goes on
 	// with new ones when follow is set, until ctx ends.
@@ -82,7 +83,11 @@ func unreadable(w http.ResponseWriter, err error) {
 type handler struct{ c Connector }
 
 func (h handler) fail(w http.ResponseWriter, err error) {
-	writeJSON(w, h.c.Status(err), errorBody{Error: err.Error()})
+	body := errorBody{Error: err.Error()}
+	if e, ok := errors.AsType[*SendError](err); ok {
+		body.Outcome = e.Outcome
+	}
+	writeJSON(w, h.c.Status(err), body)
 }
 
 func (h handler) open(w http.ResponseWriter, r *http.Request) {

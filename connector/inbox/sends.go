@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type SendState string
 const (
 	SendPending SendState = "pending" // to be sent, or its outcome isn't known: repeat it under the same id
 	SendDone    SendState = "sent"    // the service has acknowledged it
-	SendFailed  SendState = "failed"  // refused for good, see Error
+	SendFailed  SendState = "failed"  // refused for good, see Error and Uncertain
 )
 
 // ErrKeyReused is returned by Reserve for an idempotency key that stands for another message.
@@ -31,9 +32,13 @@ type Send struct {
 	ID  string // the message id, the same in every attempt
 	To  string // the recipient's JID
 	// Text is empty once the message is sent or refused.
-	Text     string
-	State    SendState
-	Error    string
+	Text  string
+	State SendState
+	Error string
+	// Uncertain is set in a failed send of which an earlier attempt may have reached the service.
+	Uncertain bool
+	// Attempts counts those that were begun. While the send is pending the outcome of one that isn't this process's
+	// is unknown.
 	Attempts int
 	// CreatedAt is when the send was reserved; SentAt the service's time of it, zero before.
 	CreatedAt, SentAt time.Time
@@ -100,6 +105,9 @@ func scanSend(row interface{ Scan(...any) error }, more ...any) (Send, error) {
 	if err := row.Scan(append(dest, more...)...); err != nil {
 		return Send{}, err
 	}
+	if s.State == SendFailed {
+		s.Error, s.Uncertain = strings.CutPrefix(s.Error, uncertain)
+	}
 	s.CreatedAt = time.UnixMilli(created).UTC()
 	if sent != 0 {
 		s.SentAt = time.UnixMilli(sent).UTC()
@@ -135,6 +143,15 @@ func (in *Inbox) MarkSent(ctx context.Context, id string, at time.Time) error {
 func (in *Inbox) MarkFailed(ctx context.Context, id, reason string) error {
 	return in.settle(ctx, id, `UPDATE inbox_sends SET state = ?, error = ?, text = '' WHERE id = ? AND state = ?`,
 		string(SendFailed), reason, id, string(SendPending))
+}
+
+// uncertain begins the reason of a failed send of which an earlier attempt may have reached the service. It is no state
+// of its own: to connectors that don't know a state, what isn't failed is sent.
+const uncertain = "an earlier attempt may have reached the service: "
+
+// MarkUncertain is MarkFailed for a message that an earlier attempt may have brought to the service.
+func (in *Inbox) MarkUncertain(ctx context.Context, id, reason string) error {
+	return in.MarkFailed(ctx, id, uncertain+reason)
 }
 
 // settle is update for the end of a send.

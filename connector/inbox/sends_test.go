@@ -94,6 +94,34 @@ func TestSends(t *testing.T) {
 	}
 }
 
+// That an earlier attempt may have reached the service is kept with the reason.
+func TestUncertainSend(t *testing.T) {
+	in, _, _ := newInbox(t)
+	ctx := t.Context()
+	for _, mark := range []struct {
+		id, reason string
+		by         func(context.Context, string, string) error
+		uncertain  bool
+	}{
+		{"ID1", "no such group", in.MarkUncertain, true},
+		{"ID2", "no such group", in.MarkFailed, false},
+	} {
+		if _, _, err := in.Reserve(ctx, mark.id, mark.id, pn, "hello"); err != nil {
+			t.Fatal(err)
+		}
+		if err := mark.by(ctx, mark.id, mark.reason); err != nil {
+			t.Fatal(err)
+		}
+		s, ok, err := in.SendByID(ctx, mark.id)
+		if err != nil || !ok || s.State != SendFailed || s.Uncertain != mark.uncertain || s.Error != mark.reason || s.Text != "" {
+			t.Errorf("%s: %+v, %v", mark.id, s, err)
+		}
+	}
+	if n := in.OpenSends(); n != 0 {
+		t.Errorf("%d sends are open", n)
+	}
+}
+
 func TestReserveNeedsAllNames(t *testing.T) {
 	in, _, _ := newInbox(t)
 	for _, args := range [][3]string{{"", "ID", pn}, {"k", "", pn}, {"k", "ID", ""}} {

@@ -111,9 +111,20 @@ func (l Local) Send(ctx context.Context, id string, r control.SendRequest) (cont
 	}
 	sent, err := o.wa.Send(ctx, r.To, r.Text, r.Key)
 	if err != nil {
-		return control.Sent{}, err
+		return control.Sent{}, withOutcome(err)
 	}
 	return control.Sent{ID: sent.ID, Timestamp: sent.At}, nil
+}
+
+// withOutcome says what is known of a message beside the reason.
+func withOutcome(err error) error {
+	if _, ok := errors.AsType[*whatsapp.UnfinishedError](err); ok {
+		return &control.SendError{Outcome: control.OutcomePending, Err: err}
+	}
+	if _, ok := errors.AsType[*whatsapp.UncertainError](err); ok {
+		return &control.SendError{Outcome: control.OutcomeUnknown, Err: err}
+	}
+	return err
 }
 
 // messagesAtOnce is how many messages are read from the inbox at a time.
@@ -217,6 +228,12 @@ func message(sessionID string, m inbox.Message) control.Message {
 
 // Status maps an error to the HTTP status of the local socket.
 func (l Local) Status(err error) int {
+	if e, ok := errors.AsType[*control.SendError](err); ok { // whatever it was that went wrong
+		if e.Outcome == control.OutcomePending {
+			return http.StatusGatewayTimeout
+		}
+		return http.StatusBadGateway
+	}
 	switch {
 	case errors.Is(err, cloudstore.ErrBadSessionID), errors.Is(err, whatsapp.ErrBadAddress), errors.Is(err, errBadPoint):
 		return http.StatusBadRequest

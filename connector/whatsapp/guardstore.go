@@ -127,6 +127,14 @@ func (s *guardedStore) ClearBufferedEventPlaintext(ctx context.Context, hash [32
 	return s.AllSessionSpecificStores.ClearBufferedEventPlaintext(ctx, hash)
 }
 
+// AddOutgoingEvent comes before a message is encrypted and written.
+func (s *guardedStore) AddOutgoingEvent(ctx context.Context, chat types.JID, id types.MessageID, format string, plaintext []byte) error {
+	if trace, ok := ctx.Value(sending{}).(*sendTrace); ok {
+		trace.begin()
+	}
+	return s.AllSessionSpecificStores.AddOutgoingEvent(ctx, chat, id, format, plaintext)
+}
+
 // GetOutgoingEvent answers a retry request. On an error the request must come again; that there is no such message,
 // which whatsmeow reports as sql.ErrNoRows, is an answer.
 func (s *guardedStore) GetOutgoingEvent(ctx context.Context, chat, altChat types.JID, id types.MessageID) (string, []byte, error) {

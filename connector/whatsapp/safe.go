@@ -15,6 +15,8 @@ import (
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/keys"
+
+	"cloudsession/connector/inbox"
 )
 
 // PrepareSafe says what a safe start knows about the state before it.
@@ -114,6 +116,11 @@ func (s *Session) dropStale(ctx context.Context, p PrepareSafe, own ownAddresses
 		if _, err := tx.ExecContext(ctx, step.stmt, step.args...); err != nil {
 			return 0, fmt.Errorf("drop stale state: %w", err)
 		}
+	}
+	// The copy may be older than an attempt: nobody can say any more that there was none.
+	const attempted = `UPDATE inbox_sends SET attempts = 1 WHERE state = ? AND attempts = 0`
+	if _, err := tx.ExecContext(ctx, attempted, string(inbox.SendPending)); err != nil {
+		return 0, fmt.Errorf("note attempts: %w", err)
 	}
 	if next, err = insertPreKey(ctx, tx, p, own); err != nil {
 		return 0, err

@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"go.mau.fi/whatsmeow"
-	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/inbox"
@@ -21,9 +20,6 @@ import (
 
 // MaxText is the longest text that can be sent, in bytes.
 const MaxText = 65536
-
-// answerTimeout is how long an attempt waits for the service's acknowledgement.
-const answerTimeout = 30 * time.Second
 
 // Errors of Send. They are wrapped: use errors.Is and errors.As.
 var (
@@ -54,6 +50,21 @@ func (e *UnfinishedError) Error() string {
 // Unwrap returns why the call didn't wait any longer.
 func (e *UnfinishedError) Unwrap() error { return e.Err }
 
+// UncertainError means that the message won't be repeated, and that nobody knows whether the recipients have it: an
+// attempt was refused for good, and an earlier one may have reached the service. Sending the text under another key may
+// show it twice.
+type UncertainError struct {
+	ID  string // the message id
+	Err error  // why it isn't repeated
+}
+
+func (e *UncertainError) Error() string {
+	return fmt.Sprintf("message %s may have been sent by an earlier attempt, and is not repeated: %v", e.ID, e.Err)
+}
+
+// Unwrap returns why it isn't repeated.
+func (e *UncertainError) Unwrap() error { return e.Err }
+
 // Sent is a message that the service has acknowledged.
 type Sent struct {
 	ID string    // the message id
@@ -68,8 +79,8 @@ type Sent struct {
 // the first. An empty key stands for a new message.
 //
 // The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
-// ctx or the session ends before the service's answer, the error is an *UnfinishedError; all other errors mean that the
-// message was not sent and won't be.
+// ctx or the session ends before the service's answer, the error is an *UnfinishedError. An *UncertainError means that
+// the message may have been sent, all other errors that it was not; neither is repeated.
 func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
 	jid, err := ParseRecipient(to)
 	if err != nil {
@@ -111,7 +122,10 @@ func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) 
 
 // outcome is how a send came to its end in an earlier call.
 func outcome(send inbox.Send) (Sent, error) {
-	if send.State == inbox.SendFailed {
+	switch {
+	case send.State == inbox.SendFailed && send.Uncertain:
+		return Sent{}, &UncertainError{ID: send.ID, Err: errors.New(send.Error)}
+	case send.State == inbox.SendFailed:
 		return Sent{}, fmt.Errorf("%w: %s", ErrNotSent, send.Error)
 	}
 	return Sent{ID: send.ID, To: send.To, At: send.SentAt, Repeated: true}, nil
@@ -202,19 +216,19 @@ func (s *Session) deliver(send inbox.Send) *delivery {
 func (s *Session) repeat(send inbox.Send) (Sent, error) {
 	var wait backoff
 	moved := 0
-	for tried := send.Attempts > 0; ; {
+	for made := attemptsOf(send); ; {
 		if err := s.Wait(s.ctx); err != nil {
 			return Sent{}, giveUp(send, err)
 		}
-		at, err := s.try(send, &tried)
+		at, err := s.try(send, &made)
 		if err == nil {
 			return s.acknowledged(send, at), nil
 		}
 		if errors.Is(err, inbox.ErrNotPending) {
-			return s.settled(send)
+			return s.settled(send, made)
 		}
 		if permanent(err) || errors.Is(err, ErrNoDevices) && wait.failures >= 4 {
-			return s.refused(send, err)
+			return s.refused(send, made, err)
 		}
 		if errors.Is(err, ErrRatchet) && moved < maxMoved {
 			moved++ // nothing was sent, and nothing is wrong: the session is read anew at once
@@ -237,14 +251,18 @@ func giveUp(send inbox.Send, why error) error {
 	return &UnfinishedError{ID: send.ID, Err: why}
 }
 
+var errNoRecord = errors.New("there is no record of it any more")
+
 // settled ends a delivery that began with what stood in the record before another one ended: there is nothing to send.
-func (s *Session) settled(send inbox.Send) (Sent, error) {
+func (s *Session) settled(send inbox.Send, made attempts) (Sent, error) {
 	row, ok, err := s.inbox.SendByID(s.ctx, send.ID)
 	switch {
 	case err != nil:
 		return Sent{}, giveUp(send, err)
+	case !ok && made.uncertain:
+		return Sent{}, &UncertainError{ID: send.ID, Err: errNoRecord}
 	case !ok:
-		return Sent{}, fmt.Errorf("%w: there is no record of it any more", ErrNotSent)
+		return Sent{}, fmt.Errorf("%w: %w", ErrNotSent, errNoRecord)
 	}
 	return outcome(row)
 }
@@ -261,102 +279,28 @@ func (s *Session) acknowledged(send inbox.Send, at time.Time) Sent {
 	return Sent{ID: send.ID, To: send.To, At: at.UTC()}
 }
 
-// refused records that the message won't be sent. While that isn't recorded it is not so: the record says to repeat it.
-func (s *Session) refused(send inbox.Send, cause error) (Sent, error) {
+// refused records that the message won't be repeated. While that isn't recorded it is not so: the record says to repeat
+// it.
+func (s *Session) refused(send inbox.Send, made attempts, cause error) (Sent, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.cfg.Grace.Record)
 	defer cancel()
-	err := s.inbox.MarkFailed(ctx, send.ID, scrub(cause.Error()))
+	mark := s.inbox.MarkFailed
+	if made.uncertain {
+		mark = s.inbox.MarkUncertain
+	}
+	err := mark(ctx, send.ID, scrub(cause.Error()))
 	if errors.Is(err, inbox.ErrNotPending) {
-		return s.settled(send)
+		return s.settled(send, made)
 	}
 	if err != nil {
 		s.log.Error("refused message not recorded", "message_id", send.ID, "error", scrub(err.Error()))
 		return Sent{}, giveUp(send, cause)
 	}
 	s.cfg.Observer.Refused()
+	if made.uncertain {
+		return Sent{}, &UncertainError{ID: send.ID, Err: cause}
+	}
 	return Sent{}, fmt.Errorf("send message: %w", cause)
-}
-
-// permanent tells whether repeating is of no use.
-func permanent(err error) bool {
-	if rejected, ok := errors.AsType[*rejectedError](err); ok {
-		return rejected.code < 500
-	}
-	return errors.Is(err, ErrNotOnWhatsApp) || errors.Is(err, whatsmeow.ErrNotInGroup) ||
-		errors.Is(err, whatsmeow.ErrGroupNotFound) || errors.Is(err, whatsmeow.ErrUnknownServer)
-}
-
-// rejectedError is an acknowledgement that carries an error.
-type rejectedError struct{ code int }
-
-func (e *rejectedError) Error() string { return fmt.Sprintf("%v with code %d", ErrRejected, e.code) }
-
-// Is implements the interface of errors.Is.
-func (e *rejectedError) Is(target error) bool { return target == ErrRejected }
-
-// try makes one attempt. tried is set before anything can have reached the service.
-func (s *Session) try(send inbox.Send, tried *bool) (time.Time, error) {
-	to, err := types.ParseJID(send.To)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read recipient: %w", err)
-	}
-	trace := &sendTrace{}
-	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, sending{}, trace), 3*answerTimeout)
-	defer cancel()
-	target, err := s.resolve(ctx, to)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if err := s.inbox.Attempt(ctx, send.ID); err != nil {
-		return time.Time{}, err
-	}
-	if *tried {
-		s.cfg.Observer.Repeated()
-	}
-	*tried = true
-	message := &waE2E.Message{Conversation: new(send.Text)}
-	resp, err := s.cli.SendMessage(ctx, to, message, whatsmeow.SendRequestExtra{ID: send.ID, Timeout: answerTimeout})
-	if errors.Is(err, whatsmeow.ErrServerReturnedError) {
-		rejected := &rejectedError{}
-		_, _ = fmt.Sscanf(strings.TrimPrefix(err.Error(), whatsmeow.ErrServerReturnedError.Error()), "%d", &rejected.code)
-		return time.Time{}, rejected
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	if !s.isOwn(target) && !trace.reached(target) {
-		return time.Time{}, ErrNoDevices
-	}
-	return resp.Timestamp, nil
-}
-
-// resolve returns the address under which a person's devices are encrypted for. whatsmeow would look it up as well, but
-// says only in words that there is none.
-func (s *Session) resolve(ctx context.Context, to types.JID) (types.JID, error) {
-	if to.Server != types.DefaultUserServer {
-		return to, nil
-	}
-	lid, err := s.device.LIDs.GetLIDForPN(ctx, to)
-	if err != nil {
-		return types.EmptyJID, fmt.Errorf("look up recipient: %w", err)
-	}
-	if !lid.IsEmpty() {
-		return lid, nil
-	}
-	info, err := s.cli.GetUserInfo(ctx, []types.JID{to})
-	if err != nil {
-		return types.EmptyJID, fmt.Errorf("look up recipient: %w", err)
-	}
-	if lid = info[to].LID; lid.IsEmpty() {
-		return types.EmptyJID, ErrNotOnWhatsApp
-	}
-	return lid, nil
-}
-
-func (s *Session) isOwn(jid types.JID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return jid.User == s.own.pn.User || jid.User == s.own.lid.User
 }
 
 // resumeSends repeats the messages whose outcome an earlier connection or process has left open, in order, until the

@@ -12,6 +12,7 @@ import (
 // for which no device of the recipient could be encrypted for: fetching their keys failed, and that is only logged.
 type sendTrace struct {
 	mu        sync.Mutex
+	stored    bool     // whatsmeow has stored the message, which comes before it encrypts
 	addresses []string // Signal addresses written to
 }
 
@@ -19,6 +20,19 @@ type sendTrace struct {
 type sending struct{}
 
 func isSending(ctx context.Context) bool { return ctx.Value(sending{}) != nil }
+
+func (t *sendTrace) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stored = true
+}
+
+// begun tells whether the attempt has come to encrypting.
+func (t *sendTrace) begun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stored
+}
 
 func (t *sendTrace) wrote(address string) {
 	t.mu.Lock()
