@@ -388,6 +388,7 @@ func (m *Manager) prepare(ctx context.Context, s *session, o *opened, term repli
 		OnState:    func(state whatsapp.State, detail string) { m.onState(s, o, state, detail) },
 		MayConnect: func(ctx context.Context) error { return m.mayConnect(ctx, s) },
 		Durable:    func(ctx context.Context) error { return m.durable(ctx, s, o) },
+		Kept:       func(ctx context.Context) error { return m.kept(ctx, s, o) },
 		Observer:   m.opt.Traffic,
 		Grace:      m.grace,
 	})

@@ -114,6 +114,26 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 	return err
 }
 
+// kept is asked by whatsapp before it promises to repeat a message (whatsapp.Config.Kept).
+func (m *Manager) kept(ctx context.Context, s *session, o *opened) error {
+	if cur := s.current(); cur != nil && cur.wa == o.wa {
+		o = cur // a new backup after a DELETE keeps the socket but not the epoch
+	}
+	if why := o.withoutCopy(); why != "" {
+		return errors.New(why)
+	}
+	return inCloud(ctx, o.rep)
+}
+
+// inCloud waits until what was committed before the call is durable.
+func inCloud(ctx context.Context, rep durability) error {
+	err := rep.WaitDurable(ctx)
+	if errors.Is(err, replicate.ErrSealed) {
+		return nil // everything was, before the seal
+	}
+	return err
+}
+
 // fenced tells whether the log refuses this term and nobody has found yet that only the copy was deleted: no socket is
 // opened then, which might take the place of a new owner's.
 func (o *opened) fenced() bool {

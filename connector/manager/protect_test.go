@@ -136,6 +136,15 @@ func TestFencedWhileAMessageWaits(t *testing.T) {
 	})
 }
 
+// A sealed log has everything; one that has ended otherwise may not.
+func TestPromiseOverAnEndedLog(t *testing.T) {
+	for end, want := range map[error]bool{nil: true, replicate.ErrSealed: true, replicate.ErrFenced: false, replicate.ErrClosed: false} {
+		if err := inCloud(t.Context(), &slowLog{err: end}); (err == nil) != want {
+			t.Errorf("the log ended with %v: %v", end, err)
+		}
+	}
+}
+
 // A stopping session doesn't wait, and doesn't turn unprotected for it.
 func TestStopEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

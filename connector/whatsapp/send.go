@@ -39,12 +39,19 @@ var (
 // in the session file and is repeated under the same id whenever the session is connected, here or after a move. Sending
 // again with the same key waits for the outcome.
 type UnfinishedError struct {
-	ID  string // the message id
-	Err error
+	ID string // the message id
+	// Kept is set when TiDB has the record of it: it is repeated whatever becomes of this machine. Else it isn't if this
+	// machine's disk is lost, or another connector takes the session, before TiDB has the record.
+	Kept bool
+	Err  error
 }
 
 func (e *UnfinishedError) Error() string {
-	return fmt.Sprintf("message %s is not acknowledged yet and will be repeated: %v", e.ID, e.Err)
+	if e.Kept {
+		return fmt.Sprintf("message %s is not acknowledged yet and will be repeated: %v", e.ID, e.Err)
+	}
+	return fmt.Sprintf("message %s is not acknowledged yet and will be repeated, unless this machine's disk is lost or "+
+		"another connector takes the session before TiDB has it: %v", e.ID, e.Err)
 }
 
 // Unwrap returns why the call didn't wait any longer.
@@ -79,9 +86,30 @@ type Sent struct {
 // the first. An empty key stands for a new message.
 //
 // The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
-// ctx or the session ends before the service's answer, the error is an *UnfinishedError. An *UncertainError means that
+// ctx or the session ends before the service's answer, the error is an *UnfinishedError, which comes within Grace.Promise:
+// so long it may take to see the record in TiDB. An *UncertainError means that
 // the message may have been sent, all other errors that it was not; neither is repeated.
 func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
+	sent, err := s.send(ctx, to, text, key)
+	if unfinished, ok := errors.AsType[*UnfinishedError](err); ok {
+		return Sent{}, s.promise(ctx, unfinished)
+	}
+	return sent, err
+}
+
+// promise waits for a moment until TiDB has the record of a message that will be repeated, and says whether it does. The
+// caller's own time is mostly over by now; a stop isn't held up.
+func (s *Session) promise(ctx context.Context, e *UnfinishedError) error {
+	promised := *e // others may wait for the same delivery
+	if s.cfg.Kept != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace.Promise)
+		defer cancel()
+		promised.Kept = s.cfg.Kept(ctx) == nil
+	}
+	return &promised
+}
+
+func (s *Session) send(ctx context.Context, to, text, key string) (Sent, error) {
 	jid, err := ParseRecipient(to)
 	if err != nil {
 		return Sent{}, err

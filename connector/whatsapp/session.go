@@ -51,6 +51,10 @@ type Config struct {
 	// session stops or the application has the message. While Durable waits, nothing else that the service sends is
 	// handled, so it has to bound its wait. Without it a message is acknowledged once it is in the session file.
 	Durable func(ctx context.Context) error
+	// Kept, when set, is asked before the caller of a send is told that it will be repeated. nil says that TiDB has what
+	// the file holds by now; an error, that this isn't known, or that there is no copy. Without it the promise is
+	// never made for more than this machine.
+	Kept func(ctx context.Context) error
 	// DeviceName is what the phone shows for a newly linked device; "Cloud Session Sync" when empty. whatsmeow keeps
 	// it for the whole process: the first session's counts.
 	DeviceName string

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// Grace is how long the end of a session waits for what is under way (O6). A zero field stands for what it names.
+// Grace is how long the end of a session, or of a call, waits for what is under way (O6). A zero field stands for what it names.
 type Grace struct {
 	Sends    time.Duration // running sends: 5 s
 	HangUp   time.Duration // the closing of the socket: 1 s
 	Handlers time.Duration // event handlers, and then background work: 2 s each
 	Record   time.Duration // the outcome of a send, to be recorded: 5 s
+	Promise  time.Duration // a send without an outcome, to be in TiDB: 2 s. Only its caller waits for that
 }
 
 func (g Grace) complete() Grace {
@@ -22,6 +23,7 @@ func (g Grace) complete() Grace {
 		HangUp:   cmp.Or(g.HangUp, time.Second),
 		Handlers: cmp.Or(g.Handlers, 2*time.Second),
 		Record:   cmp.Or(g.Record, 5*time.Second),
+		Promise:  cmp.Or(g.Promise, 2*time.Second),
 	}
 }
 
