@@ -25,47 +25,63 @@ type durability interface {
 // than limit makes it unprotected: messages are then acknowledged once they are on this disk, until TiDB has
 // taken the whole backlog and answers in time again.
 type protection struct {
-	limit       time.Duration // Options.ProtectTime
-	unprotected atomic.Bool
+	limit time.Duration // Options.ProtectTime
+	state atomic.Int32  // a protectionState
 }
 
-// wait returns nil once a message that was stored before the call may be acknowledged. lost is called, once, when the
-// session becomes unprotected. An error means that it must not be acknowledged here: the log of the term has ended,
-// since somebody else has the session or it is being closed, or ctx has.
-func (p *protection) wait(ctx context.Context, rep durability, lost func(cause error)) error {
+type protectionState = int32
+
+const (
+	protected   protectionState = iota
+	unprotected                 // nothing waits
+	regaining                   // messages wait again; what was acknowledged before them is still to be seen in TiDB
+)
+
+// shown tells whether the session is to be called unprotected.
+func (p *protection) shown() bool { return p.state.Load() != protected }
+
+// wait returns nil once a message that was stored before the call may be acknowledged; onDisk says that this disk alone
+// is known to have it. lost is called, once, when the session becomes unprotected. An error means that it must not be
+// acknowledged here: the log of the term has ended, since somebody else has the session or it is being closed, or ctx
+// has.
+func (p *protection) wait(ctx context.Context, rep durability, lost func(cause error)) (onDisk bool, err error) {
 	if err := rep.Err(); err != nil {
-		return err
+		return false, err
 	}
-	if p.unprotected.Load() {
-		return nil
+	if p.state.Load() == unprotected {
+		return true, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
-	err := rep.WaitDurable(limited)
+	err = rep.WaitDurable(limited)
 	switch {
 	case err == nil:
-		return nil
+		return false, nil
 	case rep.Err() != nil, ended(err):
-		return err
+		return false, err
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	if !p.unprotected.Swap(true) {
+	if p.state.Swap(unprotected) == protected {
 		lost(err)
 	}
-	return nil
+	return true, nil
 }
 
-// regain returns nil once the session is protected again, or why it never will be.
+// regain returns nil once the session is protected again, or why it never will be. Messages wait again before that is so:
+// a message that didn't was stored before they do, and a look at TiDB that begins after that covers it.
 func (p *protection) regain(ctx context.Context, rep durability) error {
 	for {
-		began := time.Now()
-		err := rep.WaitDurable(ctx)
+		err := p.look(ctx, rep)
+		if err == nil {
+			p.state.Store(regaining)
+			if err = p.look(ctx, rep); err == nil && p.state.CompareAndSwap(regaining, protected) {
+				return nil
+			}
+			p.state.Store(unprotected)
+		}
 		switch {
-		case err == nil && time.Since(began) <= p.limit:
-			p.unprotected.Store(false)
-			return nil
-		case err == nil: // the backlog is through, but TiDB is still too slow to wait for
+		case err == nil, errors.Is(err, errSlow):
 			continue
 		case ctx.Err() != nil, ended(err):
 			return err
@@ -79,6 +95,21 @@ func (p *protection) regain(ctx context.Context, rep durability) error {
 		case <-time.After(p.limit):
 		}
 	}
+}
+
+// errSlow: TiDB has everything, and took longer than messages are to wait.
+var errSlow = errors.New("TiDB is too slow to wait for")
+
+// look returns nil if everything that was stored before the call is in TiDB, and it said so in time.
+func (p *protection) look(ctx context.Context, rep durability) error {
+	began := time.Now()
+	if err := rep.WaitDurable(ctx); err != nil {
+		return err
+	}
+	if time.Since(began) > p.limit {
+		return errSlow
+	}
+	return nil
 }
 
 // ended tells whether nothing more of a term can become durable.
@@ -96,7 +127,7 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 		return nil
 	}
 	began := time.Now()
-	err := o.protection.wait(ctx, o.rep, func(cause error) {
+	onDisk, err := o.protection.wait(ctx, o.rep, func(cause error) {
 		s.log.Warn("session is unprotected: TiDB does not answer in time, messages are acknowledged once they are on this disk", "error", cause)
 		m.later(func() {
 			if o.protection.regain(m.life, o.rep) == nil {
@@ -106,7 +137,7 @@ func (m *Manager) durable(ctx context.Context, s *session, o *opened) error {
 	})
 	if err == nil {
 		by := ByCloud
-		if o.protection.unprotected.Load() {
+		if onDisk {
 			by = ByDisk
 		}
 		m.opt.Observer.Acknowledged(by, time.Since(began))
@@ -157,7 +188,7 @@ func (o *opened) withoutCopy() string {
 
 // unprotectedBy says why incoming messages are acknowledged before TiDB has them, "" when they are not.
 func (o *opened) unprotectedBy() string {
-	if o.protection.unprotected.Load() {
+	if o.protection.shown() {
 		return "TiDB does not answer in time"
 	}
 	return o.withoutCopy()
@@ -168,7 +199,7 @@ func (o *opened) unprotectedBy() string {
 func (m *Manager) Unprotected() int {
 	n := 0
 	for _, s := range m.held() {
-		if o := s.current(); o != nil && o.protection.unprotected.Load() {
+		if o := s.current(); o != nil && o.protection.shown() {
 			n++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,7 @@ func (l *slowLog) WaitDurable(ctx context.Context) error {
 func waits(t *testing.T, p *protection, l *slowLog) (took time.Duration, lost int, err error) {
 	t.Helper()
 	began := time.Now()
-	err = p.wait(t.Context(), l, func(error) { lost++ })
+	_, err = p.wait(t.Context(), l, func(error) { lost++ })
 	return time.Since(began), lost, err
 }
 
@@ -92,12 +93,12 @@ func TestOnlyOneMessageWaitsInAnOutage(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		l.set(3*time.Second, nil) // through, but still slow
 		time.Sleep(3 * time.Second)
-		if !p.unprotected.Load() {
+		if !p.shown() {
 			t.Error("protected by a database that answers after three seconds")
 		}
 		l.set(time.Millisecond, nil)
-		if err := <-regained; err != nil || p.unprotected.Load() {
-			t.Errorf("regain: %v, unprotected %v", err, p.unprotected.Load())
+		if err := <-regained; err != nil || p.shown() {
+			t.Errorf("regain: %v, unprotected %v", err, p.shown())
 		}
 		if took, lost, err := waits(t, &p, l); took != time.Millisecond || lost != 0 || err != nil {
 			t.Errorf("afterwards one waited %v, %d times unprotected, %v", took, lost, err)
@@ -108,13 +109,13 @@ func TestOnlyOneMessageWaitsInAnOutage(t *testing.T) {
 // Whatever ends the log: the message is not this process's to acknowledge, also not without protection.
 func TestEndedLogAcknowledgesNothing(t *testing.T) {
 	for _, end := range []error{replicate.ErrFenced, replicate.ErrSealed, replicate.ErrClosed} {
-		for _, unprotected := range []bool{false, true} {
+		for _, before := range []protectionState{protected, unprotected, regaining} {
 			synctest.Test(t, func(t *testing.T) {
 				p := protection{limit: protectTime}
-				p.unprotected.Store(unprotected)
+				p.state.Store(before)
 				l := &slowLog{err: fmt.Errorf("session x: %w", end)}
 				if took, lost, err := waits(t, &p, l); took != 0 || lost != 0 || !errors.Is(err, end) {
-					t.Errorf("%v, unprotected %v: waited %v, %d times unprotected, %v", end, unprotected, took, lost, err)
+					t.Errorf("%v, state %d: waited %v, %d times unprotected, %v", end, before, took, lost, err)
 				}
 				if err := p.regain(t.Context(), l); !errors.Is(err, end) {
 					t.Errorf("regain: %v", err)
@@ -153,13 +154,80 @@ func TestStopEndsTheWait(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		err := p.wait(ctx, l, func(error) { t.Error("unprotected") })
-		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) || p.unprotected.Load() {
+		_, err := p.wait(ctx, l, func(error) { t.Error("unprotected") })
+		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) || p.shown() {
 			t.Errorf("waited %v: %v", took, err)
 		}
-		p.unprotected.Store(true)
-		if err := p.regain(ctx, l); err == nil || !p.unprotected.Load() {
+		p.state.Store(unprotected)
+		if err := p.regain(ctx, l); err == nil || !p.shown() {
 			t.Errorf("regain: %v", err)
+		}
+	})
+}
+
+// countedLog is a log that holds what was stored when WaitDurable was last called with success.
+type countedLog struct {
+	slowLog
+	stored, durable atomic.Int64
+}
+
+func (l *countedLog) WaitDurable(ctx context.Context) error {
+	stored := l.stored.Load()
+	err := l.slowLog.WaitDurable(ctx)
+	if err == nil {
+		l.durable.Store(max(stored, l.durable.Load()))
+	}
+	return err
+}
+
+// "Protected again" is said of every message that was acknowledged on this disk, also of those that came in while the
+// backlog went through.
+func TestRegainCoversWhatIsAcknowledgedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := protection{limit: protectTime}
+		l := &countedLog{}
+		l.set(time.Hour, nil)
+		store := func() {
+			l.stored.Add(1)
+			if _, err := p.wait(t.Context(), l, func(error) {}); err != nil {
+				t.Error(err)
+			}
+		}
+		store() // nobody answers
+		l.set(time.Second, nil)
+		regained := make(chan error, 1)
+		go func() { regained <- p.regain(t.Context(), l) }()
+		time.Sleep(500 * time.Millisecond)
+		store()
+		if err := <-regained; err != nil || p.shown() {
+			t.Errorf("regain: %v, unprotected %v", err, p.shown())
+		}
+		if stored, durable := l.stored.Load(), l.durable.Load(); durable < stored {
+			t.Errorf("said to be protected with %d of %d messages in TiDB", durable, stored)
+		}
+	})
+}
+
+// TiDB goes away again while the last of the backlog is looked for: it was never regained, which is said once.
+func TestRegainThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := protection{limit: protectTime}
+		p.state.Store(unprotected)
+		l := &slowLog{takes: time.Second}
+		regained := make(chan error, 1)
+		go func() { regained <- p.regain(t.Context(), l) }()
+		time.Sleep(500 * time.Millisecond)
+		l.set(time.Hour, nil)
+		time.Sleep(time.Second) // the first look is over, the second is not
+		if took, lost, err := waits(t, &p, l); took != protectTime || lost != 0 || err != nil {
+			t.Errorf("a message waited %v, %d times unprotected, %v", took, lost, err)
+		}
+		if took, _, err := waits(t, &p, l); took != 0 || err != nil || !p.shown() {
+			t.Errorf("the next waited %v, %v, unprotected %v", took, err, p.shown())
+		}
+		l.set(time.Millisecond, nil)
+		if err := <-regained; err != nil || p.shown() {
+			t.Errorf("regain: %v, unprotected %v", err, p.shown())
 		}
 	})
 }
