@@ -202,6 +202,9 @@ func (l *leftovers) closed(path string, q *leftoverQueue) {
 
 // pass ends what is through and begins what is new.
 func (l *leftovers) pass(ctx context.Context) {
+	if l.m.testWithout == "A2" {
+		return
+	}
 	for path, q := range l.running {
 		select {
 		case <-q.queue.Done():

@@ -91,6 +91,8 @@ type Manager struct {
 	baseTime time.Duration  // less in tests
 	stopTime time.Duration  // more in tests
 	grace    whatsapp.Grace // more in tests
+
+	testWithout string // the rule that a test has switched off, to see what goes wrong without it
 }
 
 // New returns a manager that holds nothing yet.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types/events"
@@ -15,9 +16,9 @@ import (
 // beside them or, where they are longer, in the file of the code. W1 has ratchet_test.go and storm_test.go.
 
 // without opens a file with a rule switched off.
-func (w *world) without(rule, path string) *client {
+func (w *world) without(rule, path string, change ...func(*Config)) *client {
 	w.t.Helper()
-	c := w.open(path)
+	c := w.open(path, change...)
 	c.guard.testWithout = rule
 	return c
 }
@@ -197,5 +198,59 @@ func TestFileOfAnEarlierPairing(t *testing.T) {
 	}
 	if _, err := w.open(w.linkedFile()).Pair(testContext(t), PairRequest{}); !errors.Is(err, ErrPaired) {
 		t.Errorf("pairing over a linked file: %v", err)
+	}
+}
+
+// A3: the service has a message, and its answer is lost with the session. The next one repeats it: under the same id, and
+// it is shown once. Under an id of its own per attempt the recipient sees it twice.
+func TestRepeatedSendIsShownOnce(t *testing.T) {
+	for _, test := range []struct {
+		without string
+		shown   int
+	}{{"", 1}, {"A3", 2}} {
+		t.Run("without "+test.without, func(t *testing.T) {
+			w := newWorld(t)
+			path := w.linkedFile()
+			hurried := func(cfg *Config) { cfg.Grace.Sends = time.Millisecond } // the answer never comes
+			c := w.without(test.without, path, hurried)
+			c.connect(false)
+			device := c.jid()
+			rule := w.service.Faults().LoseAcks(&device)
+			ctx, cancel := context.WithCancel(testContext(t))
+			done := make(chan error, 1)
+			go func() {
+				_, err := c.Send(ctx, w.other.PN().String(), "paid", "order-17")
+				done <- err
+			}()
+			w.waitText(w.other, "paid")
+			cancel()
+			if err := <-done; err == nil {
+				t.Fatal("reported as sent without the service's answer")
+			}
+			if err := c.Stop(testContext(t)); err == nil {
+				t.Error("Stop says that nothing was under way")
+			}
+			if err := c.file.Close(); err != nil {
+				t.Fatal(err)
+			}
+			rule.Remove()
+
+			again := w.without(test.without, path)
+			again.connect(false)
+			if _, err := again.Send(testContext(t), w.other.PN().String(), "paid", "order-17"); err != nil {
+				t.Fatal(err)
+			}
+			again.send(w.other.PN(), "next")
+			w.waitText(w.other, "next")
+			shown := 0
+			for _, m := range w.other.Messages() {
+				if m.Text == "paid" {
+					shown++
+				}
+			}
+			if shown != test.shown {
+				t.Errorf("shown %d times, want %d", shown, test.shown)
+			}
+		})
 	}
 }
