@@ -49,9 +49,9 @@ func dashboard(t *testing.T) (all []expression) {
 }
 
 type alert struct {
-	Alert, Expr string
-	Labels      map[string]string
-	Annotations map[string]string
+	Alert, Expr, For string
+	Labels           map[string]string
+	Annotations      map[string]string
 }
 
 func alerts(t *testing.T) (all []alert) {
