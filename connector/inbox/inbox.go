@@ -66,7 +66,7 @@ type Inbox struct {
 	mu        sync.Mutex
 	watchers  map[chan struct{}]struct{}
 	awaited   map[identity]*awaited
-	open      map[string]struct{} // ids of sends whose outcome isn't known
+	open      map[string]time.Time // when the sends whose outcome isn't known were reserved, by id
 	lastPrune time.Time
 }
 
@@ -81,7 +81,7 @@ func New(db *sql.DB, o Options) *Inbox {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Inbox{db: db, now: o.Now, keep: keepBytes, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]struct{})}
+	return &Inbox{db: db, now: o.Now, keep: keepBytes, watchers: make(map[chan struct{}]struct{}), awaited: make(map[identity]*awaited), open: make(map[string]time.Time)}
 }
 
 const messageColumns = `seq, chat, sender, id, chat_pn, sender_pn, from_me, push_name, kind, text, payload,

@@ -65,7 +65,7 @@ func (in *Inbox) Reserve(ctx context.Context, key, id, to, text string) (s Send,
 		return Send{}, false, fmt.Errorf("record send: %w", err)
 	}
 	if s.State == SendPending {
-		in.opened(s.ID)
+		in.opened(s)
 	}
 	return s, created, nil
 }
@@ -165,18 +165,23 @@ func (in *Inbox) settle(ctx context.Context, id, stmt string, args ...any) error
 	return nil
 }
 
-func (in *Inbox) opened(id string) {
+func (in *Inbox) opened(s Send) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.open[id] = struct{}{}
+	in.open[s.ID] = s.CreatedAt
 }
 
-// OpenSends counts the sends whose outcome isn't known, without asking the file: those of earlier processes are among
-// them once Unfinished was called.
-func (in *Inbox) OpenSends() int {
+// OpenSends counts the sends whose outcome isn't known, and tells when the oldest was reserved, zero if there is none.
+// It doesn't ask the file: those of earlier processes are among them once Unfinished was called.
+func (in *Inbox) OpenSends() (n int, oldest time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.open)
+	for _, created := range in.open {
+		if oldest.IsZero() || created.Before(oldest) {
+			oldest = created
+		}
+	}
+	return len(in.open), oldest
 }
 
 func (in *Inbox) update(ctx context.Context, stmt string, args ...any) error {
@@ -213,7 +218,7 @@ func (in *Inbox) Unfinished(ctx context.Context) ([]Send, error) {
 		return nil, fmt.Errorf("read sends: %w", err)
 	}
 	for _, s := range list {
-		in.opened(s.ID)
+		in.opened(s)
 	}
 	return list, nil
 }

@@ -49,21 +49,22 @@ func TestSends(t *testing.T) {
 	if diff := cmp.Diff([]string{"ID1", "ID4"}, unfinished()); diff != "" {
 		t.Errorf("unfinished:\n%s", diff)
 	}
-	open := func(want int) {
+	open := func(want int, since time.Time) {
 		t.Helper()
-		if n := in.OpenSends(); n != want {
-			t.Errorf("%d open sends, want %d", n, want)
+		if n, oldest := in.OpenSends(); n != want || !oldest.Equal(since) {
+			t.Errorf("%d open sends since %v, want %d since %v", n, oldest, want, since)
 		}
 	}
-	open(2)
+	open(2, start)
 	again := New(in.db, Options{})
-	if _, err := again.Unfinished(ctx); err != nil || again.OpenSends() != 2 {
-		t.Errorf("another process knows of %d open sends (%v), want 2", again.OpenSends(), err)
+	_, err = again.Unfinished(ctx)
+	if n, oldest := again.OpenSends(); err != nil || n != 2 || !oldest.Equal(start) {
+		t.Errorf("another process knows of %d open sends since %v (%v), want 2 since %v", n, oldest, err, start)
 	}
 	if err := in.MarkSent(ctx, "ID1", start); err != nil {
 		t.Fatal(err)
 	}
-	open(1)
+	open(1, start.Add(time.Second))
 	if err := in.MarkFailed(ctx, "ID1", "late"); !errors.Is(err, ErrNotPending) {
 		t.Errorf("failed after it was sent: %v", err)
 	}
@@ -73,7 +74,7 @@ func TestSends(t *testing.T) {
 	if err := in.MarkFailed(ctx, "ID4", "refused"); err != nil {
 		t.Fatal(err)
 	}
-	open(0)
+	open(0, time.Time{})
 	if left := unfinished(); len(left) != 0 {
 		t.Errorf("unfinished: %v", left)
 	}

@@ -109,6 +109,7 @@ type Overview struct {
 	States      map[string]int // sessions held, by state
 	Unprotected int            // see Manager.Unprotected
 	OpenSends   int            // sends whose outcome isn't known
+	OldestSend  time.Duration  // age of the oldest of them
 	Load        cloudstore.Load
 }
 
@@ -122,7 +123,10 @@ func (m *Manager) Overview() Overview {
 		}
 		state, _ := s.stateNow()
 		v.States[string(state)]++
-		v.OpenSends += o.wa.Inbox().OpenSends()
+		n, oldest := o.wa.Inbox().OpenSends()
+		if v.OpenSends += n; n > 0 {
+			v.OldestSend = max(v.OldestSend, time.Since(oldest))
+		}
 	}
 	return v
 }

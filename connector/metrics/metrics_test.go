@@ -39,7 +39,7 @@ func watched() *Metrics {
 		Overview: func() manager.Overview {
 			return manager.Overview{
 				States:      map[string]int{"connected": 1, "disconnected": 1},
-				Unprotected: 1, OpenSends: 3,
+				Unprotected: 1, OpenSends: 3, OldestSend: 7 * time.Second,
 				Load: cloudstore.Load{Capacity: 10, Sessions: 2, Draining: true, SyncLag: 1500 * time.Millisecond},
 			}
 		},
@@ -155,7 +155,7 @@ func TestState(t *testing.T) {
 	got := values(t, watched())
 	for key, want := range map[string]float64{
 		"sessions{state=connected}": 1, "sessions{state=disconnected}": 1, "sessions{state=connecting}": 0, "session_capacity": 10,
-		"sessions_unprotected": 1, "sends_unfinished": 3, "sync_lag_seconds": 1.5, "draining": 1,
+		"sessions_unprotected": 1, "sends_unfinished": 3, "sends_unfinished_age_seconds": 7, "sync_lag_seconds": 1.5, "draining": 1,
 		"lease_remaining_seconds": 4, "tidb_up": 1, "heartbeat_age_seconds": 2,
 		"webhook_deliveries_total": 7, "webhook_failures_total": 6, "webhook_expired_total": 5, "webhook_failing_chats": 4, "webhook_waiting": 8,
 	} {

@@ -74,6 +74,8 @@ func newState() *state {
 		func(r *reading) float64 { return r.Load.SyncLag.Seconds() })
 	add(gauge, "sends_unfinished", "Messages accepted for sending whose outcome is not known.",
 		func(r *reading) float64 { return float64(r.OpenSends) })
+	add(gauge, "sends_unfinished_age_seconds", "Age of the oldest message accepted for sending whose outcome is not known.",
+		func(r *reading) float64 { return r.OldestSend.Seconds() })
 	add(gauge, "lease_remaining_seconds", "How long this connector's lease still runs, by the boot-time clock.",
 		func(r *reading) float64 { return r.sources.Lease.Remaining().Seconds() })
 	add(gauge, "tidb_up", "1 if TiDB granted the last renewal of the lease.",

@@ -149,7 +149,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	s.waitPushed(a)
 	s.shows(a, map[string]float64{
 		"epochs_taken_total{start=new}": 1, "epochs_taken_total{start=safe}": 0, "restore_duration_seconds{start=safe}": 0,
-		"sessions{state=connected}": 1, "sessions_unprotected": 0, "sync_lag_seconds": 0, "sends_unfinished": 0,
+		"sessions{state=connected}": 1, "sessions_unprotected": 0, "sync_lag_seconds": 0, "sends_unfinished": 0, "sends_unfinished_age_seconds": 0,
 		"messages_sent_total": 1, "messages_received_total": 1, "messages_refused_total": 0,
 		"command_duration_seconds{kind=sync,outcome=done}": s.done("sync"), "command_duration_seconds{kind=sync,outcome=failed}": 0,
 		"pushes_total{kind=base}": 1, "compactions_total": 0, "fenced_writes_total": 0, "tidb_up": 1,

@@ -55,6 +55,24 @@ func TestHeartbeatAlertComesBeforeTheWatchdog(t *testing.T) {
 	t.Error("there is no such alert")
 }
 
+// TestSendsAlertLooksAtAnAge: a busy connector always has some send that is under
+// way, so their number being above 0 says nothing.
+func TestSendsAlertLooksAtAnAge(t *testing.T) {
+	for _, a := range alerts(t) {
+		if a.Alert != "CloudSessionSendsUnfinished" {
+			continue
+		}
+		if !regexp.MustCompile(`^cloudsession_\w+_age_seconds > [0-9]+$`).MatchString(a.Expr) {
+			t.Errorf("%s compares no age", a.Expr)
+		}
+		if a.lasts(t) == 0 {
+			t.Error("a connector that has just taken a session with an old send has no time to repeat it")
+		}
+		return
+	}
+	t.Error("there is no such alert")
+}
+
 // lasts is how long the alert's condition has to hold.
 func (a alert) lasts(t *testing.T) time.Duration {
 	t.Helper()
