@@ -2,7 +2,8 @@
 // each: what, measured, target, whether it was met, and how it was measured. All
 // of it takes about an hour and wants the machine to itself. Arguments pick
 // measurements by name; BENCH_SESSIONS, BENCH_DURATION and BENCH_SETTLE make them
-// smaller; BENCH_MARKDOWN names a file for the result, as BENCHMARKS.md is made.
+// smaller; BENCH_MARKDOWN names a new file for the result, of which BENCHMARKS.md takes
+// its tables.
 package main
 
 import (

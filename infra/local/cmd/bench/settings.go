@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 )
@@ -11,7 +12,7 @@ type settings struct {
 	sessions int           // BENCH_SESSIONS: how many are live, idle or failing over at once
 	duration time.Duration // BENCH_DURATION: how long they change once a second
 	settle   time.Duration // BENCH_SETTLE: how long a connector is left alone before its memory is read
-	markdown string        // BENCH_MARKDOWN: a file for the result besides standard output
+	markdown string        // BENCH_MARKDOWN: a new file for the result besides standard output
 }
 
 // defaults are the sizes that the targets are set for. Go collects garbage of an
@@ -21,6 +22,9 @@ var defaults = settings{sessions: 1000, duration: 10 * time.Minute, settle: 150 
 func readSettings(getenv func(string) string) (settings, error) {
 	s := defaults
 	s.markdown = getenv("BENCH_MARKDOWN")
+	if _, err := os.Lstat(s.markdown); s.markdown != "" && err == nil {
+		return s, fmt.Errorf("BENCH_MARKDOWN: %s exists, perhaps with another run's result; name a new file", s.markdown)
+	}
 	if v := getenv("BENCH_SESSIONS"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 2 {
@@ -45,12 +49,10 @@ func readSettings(getenv func(string) string) (settings, error) {
 	return s, nil
 }
 
-// command is the command line that makes this run again.
+// command is the command line that makes this run again; where it writes the result
+// is no part of it.
 func (s settings) command(only []string) string {
 	text := fmt.Sprintf("make bench BENCH_SESSIONS=%d BENCH_DURATION=%s BENCH_SETTLE=%s", s.sessions, s.duration, s.settle)
-	if s.markdown != "" {
-		text += " BENCH_MARKDOWN=" + s.markdown
-	}
 	if len(only) > 0 {
 		text += fmt.Sprintf(" ONLY=%q", joined(only))
 	}

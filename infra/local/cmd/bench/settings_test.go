@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +17,12 @@ func TestReadSettings(t *testing.T) {
 	if err != nil || s != defaults {
 		t.Errorf("without variables: %+v, %v", s, err)
 	}
-	s, err = readSettings(env(map[string]string{"BENCH_SESSIONS": "20", "BENCH_DURATION": "30s", "BENCH_SETTLE": "5s", "BENCH_MARKDOWN": "x.md"}))
-	if want := (settings{20, 30 * time.Second, 5 * time.Second, "x.md"}); err != nil || s != want {
+	fresh := filepath.Join(t.TempDir(), "x.md")
+	s, err = readSettings(env(map[string]string{"BENCH_SESSIONS": "20", "BENCH_DURATION": "30s", "BENCH_SETTLE": "5s", "BENCH_MARKDOWN": fresh}))
+	if want := (settings{20, 30 * time.Second, 5 * time.Second, fresh}); err != nil || s != want {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	const command = `make bench BENCH_SESSIONS=20 BENCH_DURATION=30s BENCH_SETTLE=5s BENCH_MARKDOWN=x.md ONLY="idle live"`
+	const command = `make bench BENCH_SESSIONS=20 BENCH_DURATION=30s BENCH_SETTLE=5s ONLY="idle live"`
 	if got := s.command([]string{"idle", "live"}); got != command {
 		t.Errorf("command is %s", got)
 	}
@@ -27,5 +30,23 @@ func TestReadSettings(t *testing.T) {
 		if _, err := readSettings(env(map[string]string{name: value})); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: %v", name, value, err)
 		}
+	}
+}
+
+// TestResultsAreNotOverwritten: a file that exists is refused before anything is
+// measured, and stays as it is if it came meanwhile.
+func TestResultsAreNotOverwritten(t *testing.T) {
+	name, before := filepath.Join(t.TempDir(), "BENCHMARKS.md"), []byte("tables of other runs")
+	if err := os.WriteFile(name, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSettings(env(map[string]string{"BENCH_MARKDOWN": name})); err == nil || !strings.Contains(err.Error(), "BENCH_MARKDOWN") {
+		t.Errorf("settings: %v", err)
+	}
+	if err := (&report{settings: settings{markdown: name}}).write(); err == nil {
+		t.Error("the result was written over it")
+	}
+	if after, err := os.ReadFile(name); err != nil || string(after) != string(before) {
+		t.Errorf("the file is now %q, %v", after, err)
 	}
 }
