@@ -55,18 +55,48 @@ func TestChecksRefuse(t *testing.T) {
 }
 
 // TestIndonesianReadme: its commands are the README's, so that only the words were
-// translated.
+// translated, and nothing of the README's way to a first session is left out. What
+// make demo prints is told in words there.
 func TestIndonesianReadme(t *testing.T) {
+	english, indonesian := read(t, "README.md"), read(t, "README.id.md")
+	for _, line := range missing(indonesian, english) {
+		t.Errorf("README.md has no line %q", line)
+	}
+	beginning, _, found := strings.Cut(english.text, "\n## Deploying it\n")
+	if !found {
+		t.Fatal("where does the README's first session end?")
+	}
+	first := parse("README.md", beginning)
+	for i, f := range first.fences {
+		if len(f.lines) > 0 && f.lines[0] == "$ make demo" {
+			first.fences[i].lines = nil
+		}
+	}
+	for _, line := range missing(first, indonesian) {
+		t.Errorf("README.id.md has no line %q", line)
+	}
+	for _, code := range first.spans {
+		if !slices.Contains(indonesian.spans, code) {
+			t.Errorf("README.id.md says nothing of `%s`", code)
+		}
+	}
+}
+
+// missing are the lines in d's blocks of code that those of other don't have; what
+// is said after them doesn't count.
+func missing(d, other document) (lines []string) {
 	var known []string
-	for _, f := range read(t, "README.md").fences {
+	for _, f := range other.fences {
 		known = append(known, f.lines...)
 	}
-	for _, f := range read(t, "README.id.md").fences {
+	for _, f := range d.fences {
 		for _, line := range f.lines {
 			command, _, _ := strings.Cut(line, " #")
-			if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, strings.TrimRight(command, " ")) }) {
-				t.Errorf("README.md has no line %q", command)
+			command = strings.TrimRight(command, " ")
+			if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, command) }) {
+				lines = append(lines, command)
 			}
 		}
 	}
+	return lines
 }
