@@ -137,6 +137,9 @@ func (s *sandbox) show(property string) string {
 	return s.run("systemctl show --value --property=" + property + " " + unitName)
 }
 
+// nextVersion is the same program as the one installed first.
+const nextVersion = "1.0.0+2.gabcdef0"
+
 // service is a session that moves into the packaged service.
 type service struct {
 	*sandbox
@@ -168,6 +171,7 @@ func newService(t *testing.T) *service {
 	must(t, c.Stop(rig.StopTime))
 
 	makePackage(t, build, "1.0.0")
+	makePackage(t, build, nextVersion)
 	v.sandbox = bootSystemd(t, build)
 	v.run("dpkg --install " + debFile("1.0.0"))
 	v.configure(c.Env())
@@ -231,8 +235,10 @@ func TestService(t *testing.T) {
 	v.checkConfinement(t)
 	v.run("cloudsession open " + v.session)
 	v.talk(1)
-	v.checkWatchdog(t)
+	v.checkUpgrade(t)
 	v.talk(2)
+	v.checkWatchdog(t)
+	v.talk(3)
 	v.checkStop(t)
 }
 
@@ -246,6 +252,28 @@ func (v *service) checkConfinement(t *testing.T) {
 			t.Errorf("the process has not %q:\n%s", want, status)
 		}
 	}
+}
+
+// checkUpgrade installs the next version over the running one: the package stops
+// the service in order and starts it again, and the session comes back by itself.
+func (v *service) checkUpgrade(t *testing.T) {
+	t.Helper()
+	before := v.show("MainPID")
+	if out := v.run("dpkg --install " + debFile(nextVersion) + " 2>&1"); strings.Contains(out, "has not come up") {
+		t.Errorf("the service did not survive the upgrade:\n%s", out)
+	}
+	for property, want := range map[string]string{"ActiveState": "active", "Result": "success", "NRestarts": "0"} {
+		if got := v.show(property); got != want {
+			t.Errorf("upgraded: %s is %q, want %q", property, got, want)
+		}
+	}
+	if after := v.show("MainPID"); after == before || after == "0" {
+		t.Errorf("after the upgrade the service's process is %s, before it was %s", after, before)
+	}
+	v.is("2", "grep -c 'msg=\"connector is running\"' /run/connector.log")
+	v.is("1", "grep -c 'msg=\"connector is running\".* version="+nextVersion+"' /run/connector.log")
+	v.is("1", "grep -c 'msg=\"connector has stopped\".* clean=true' /run/connector.log")
+	v.until("cloudsession sessions | grep -w connected")
 }
 
 // checkWatchdog freezes the connector. systemd notices that the heartbeat is
