@@ -169,7 +169,8 @@ func (f *fakeCloud) CreateCommand(_ context.Context, c cloudstore.Command) (clou
 		if unfinished && old.RequestedBy == c.RequestedBy {
 			own++
 		}
-		if unfinished && old.SessionID == c.SessionID && old.Kind == c.Kind && bytes.Equal(old.Args, c.Args) {
+		joins := unfinished && (old.State == cloudstore.CommandQueued || c.Kind != cloudstore.CommandSync)
+		if joins && old.SessionID == c.SessionID && old.Kind == c.Kind && bytes.Equal(old.Args, c.Args) {
 			return old, false, nil
 		}
 	}

@@ -69,6 +69,8 @@ const (
 	lockOverdue     = `SELECT deadline <= NOW(6) FROM commands WHERE command_id = ? FOR UPDATE`
 	insertCommand   = `INSERT INTO commands (command_id, session_id, kind, args, state, connector_id, requested_by, request_id, sameness, deadline)
 		VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, NOW(6) + INTERVAL ? MICROSECOND)`
+	// Whoever asks for the same from now on gets another.
+	standAside    = `UPDATE commands SET sameness = NULL WHERE command_id = ?`
 	expireCommand = `UPDATE commands SET state = 'expired', sameness = NULL, finished_at = NOW(6)
 		WHERE command_id = ? AND state IN ('queued', 'running')`
 	expireCommands = `UPDATE commands SET state = 'expired', sameness = NULL, finished_at = NOW(6)
@@ -96,7 +98,8 @@ const pendingPage = 200
 // required; Args nil is {}; ConnectorID is the one it is meant for, or "". The
 // deadline counts as so long from now: TiDB's clock decides when it is over. An
 // unfinished command of the same session, kind and arguments is returned
-// instead, with created false: a request that is repeated does no harm. Else
+// instead, with created false: a request that is repeated does no harm. A sync
+// that runs is not, since it may leave out what this one is to save. Else
 // ErrTooManyCommands when MaxUnfinished are there; calls at once may go beyond
 // that by as many as they are.
 func (s *Store) CreateCommand(ctx context.Context, c Command) (_ Command, created bool, err error) {
@@ -144,12 +147,8 @@ func createCommand(ctx context.Context, tx *sql.Tx, c Command, full bool) (_ Com
 	same, err := one(ctx, tx, scanCommand, lockSameCommand, key)
 	switch {
 	case err == nil:
-		overdue, err := one(ctx, tx, scanBool, lockOverdue, same.ID)
-		if err != nil || !overdue {
+		if joined, err := join(ctx, tx, c, same); err != nil || joined {
 			return same, false, err
-		}
-		if _, err := execOn(ctx, tx, expireCommand, same.ID); err != nil {
-			return Command{}, false, err
 		}
 	case !errors.Is(err, ErrNotFound):
 		return Command{}, false, err
@@ -171,6 +170,25 @@ func createCommand(ctx context.Context, tx *sql.Tx, c Command, full bool) (_ Com
 	}
 	stored, err := one(ctx, tx, scanCommand, lockCommand, c.ID)
 	return stored, true, err
+}
+
+// join reports whether the command of that sameness, which is locked, does what c
+// asks for; else it stands aside. A sync that runs may have read the session before
+// the change that c is to save (P8). A restore or a rekey that runs has yet to end
+// in the state that another would bring about.
+func join(ctx context.Context, tx *sql.Tx, c, same Command) (bool, error) {
+	overdue, err := one(ctx, tx, scanBool, lockOverdue, same.ID)
+	switch {
+	case err != nil:
+		return false, err
+	case overdue:
+		_, err = execOn(ctx, tx, expireCommand, same.ID)
+	case same.Kind == CommandSync && same.State == CommandRunning && same.ID != c.ID:
+		_, err = execOn(ctx, tx, standAside, same.ID)
+	default:
+		return true, nil
+	}
+	return false, err
 }
 
 // Command returns a command, or ErrNotFound.

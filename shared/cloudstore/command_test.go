@@ -93,9 +93,6 @@ func TestCommandsThatAreOne(t *testing.T) {
 	if _, ok, err := s.ClaimCommand(t.Context(), first.ID, "a", "a/1"); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	if twin, created, err := s.CreateCommand(t.Context(), command("x", cloudstore.CommandSync, "", "")); err != nil || created || twin.ID != first.ID {
-		t.Errorf("twin of a running one: %s, %v, %v", twin.ID, created, err)
-	}
 	if err := s.FinishCommand(t.Context(), first.ID, "a/1", false, "closed", "The session is closed.", nil); err != nil {
 		t.Fatal(err)
 	}

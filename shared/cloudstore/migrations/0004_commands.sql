@@ -1,5 +1,6 @@
 -- sameness is a hash over what makes two commands one, while the command is
--- unfinished; NULL from then on, so that the next one may come.
+-- unfinished and others may still be one with it; NULL from then on, so that the
+-- next one may come.
 CREATE TABLE IF NOT EXISTS commands (
   command_id CHAR(26) NOT NULL,
   session_id VARCHAR(255) NOT NULL,
