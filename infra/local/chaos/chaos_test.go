@@ -16,18 +16,6 @@ import (
 	"cloudsession/infra/local/stack"
 )
 
-// loss is the shortest schedule that loses messages when a restored session
-// keeps its stale state: people talk while the connector can't push, it dies
-// with its disk, and another goes on from what TiDB has. Session 0 is on
-// machine a.
-var loss = Schedule{
-	Length: 15 * time.Second,
-	Actions: []Action{
-		{At: 2 * time.Second, Kind: Cut, Machine: 0, Link: linkTiDB, For: 12 * time.Second},
-		{At: 5 * time.Second, Kind: KillEmpty, Machine: 0, For: 9 * time.Second, Sent: 3},
-	},
-}
-
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	fresh := rand.Uint64N(1 << 40)
@@ -41,7 +29,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("seeds %d and %d; CLOUDSESSION_SEED repeats the latter", fixedSeed, fresh)
 	schedules := func(yield func(Schedule) bool) {
 		began := time.Now()
-		if !yield(loss) || !yield(Generate(fresh, DefaultMachines, DefaultLines)) {
+		if !yield(Loss()) || !yield(Generate(fresh, DefaultMachines, DefaultLines)) {
 			return
 		}
 		// On a slow machine the last one is left out: `make test` has its own limit.
@@ -67,7 +55,7 @@ const fixedSeed = 1
 func TestHarnessSeesTheLoss(t *testing.T) {
 	t.Parallel()
 	report, err := run(t, Options{
-		Schedules: slices.Values([]Schedule{loss}), Machines: 2, Lines: 2,
+		Schedules: slices.Values([]Schedule{Loss()}), Machines: 2, Lines: 2,
 		Connector: build(t, "cloudsession_unsafe_restore"), Tolerate: []string{"I3"}, Settle: 3 * time.Minute, Lost: 12 * time.Second,
 	})
 	var v *Violation

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,19 @@ const (
 	DefaultMachines = 3
 	DefaultLines    = 5
 )
+
+// Named is what SEED stands for: the schedules of a number and those after it,
+// or the one that has a name.
+func Named(seed string) (iter.Seq[Schedule], error) {
+	if loss := Loss(); seed == loss.Name {
+		return func(yield func(Schedule) bool) { yield(loss) }, nil
+	}
+	n, err := strconv.ParseUint(seed, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("read seed: %w", err)
+	}
+	return Seeds(From(n)), nil
+}
 
 // Seeds makes the schedules of seeds for the default cast.
 func Seeds(seeds iter.Seq[uint64]) iter.Seq[Schedule] {
@@ -260,9 +274,8 @@ func (h *Harness) playOne(s Schedule) error {
 	defer hush()
 	var talking, acting sync.WaitGroup
 	for _, l := range h.lines {
-		r := rand.New(rand.NewPCG(s.Seed, uint64(l.number)+1))                     //nolint:gosec // G404, G115: a seed must repeat it
-		talking.Go(func() { l.chat(talk, rand.New(rand.NewPCG(r.Uint64(), 1))) })  //nolint:gosec // as above
-		talking.Go(func() { l.write(talk, rand.New(rand.NewPCG(r.Uint64(), 2))) }) //nolint:gosec // as above
+		s.voices(l.number, func(do func()) { talking.Go(do) },
+			func(r *rand.Rand) { l.chat(talk, r) }, func(r *rand.Rand) { l.write(talk, r) })
 	}
 	start := time.Now()
 	for _, a := range s.Actions {

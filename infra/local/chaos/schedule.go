@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -95,17 +96,46 @@ func (a Action) String() string {
 // Schedule is what is done between two quiet moments, made from one seed.
 type Schedule struct {
 	Seed    uint64
+	Name    string        // of one that was not made from its seed
 	Length  time.Duration // how long people go on talking
 	Actions []Action      // by At
 }
 
 func (s Schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule of seed %d, %.1fs:\n", s.Seed, s.Length.Seconds())
+	fmt.Fprintf(&b, "schedule of seed %s, %.1fs:\n", s.replay(), s.Length.Seconds())
 	for _, a := range s.Actions {
 		fmt.Fprintf(&b, "  %v\n", a)
 	}
 	return b.String()
+}
+
+// replay is what SEED has to be for the schedule to be played again.
+func (s Schedule) replay() string {
+	return cmp.Or(s.Name, strconv.FormatUint(s.Seed, 10))
+}
+
+// Loss is the shortest schedule that loses messages when a restored session
+// keeps its stale state: people talk while the connector can't push, it dies
+// with its disk, and another goes on from what TiDB has. Session 0 is on
+// machine a.
+func Loss() Schedule {
+	return Schedule{
+		Name: "loss", Length: 15 * time.Second,
+		Actions: []Action{
+			{At: 2 * time.Second, Kind: Cut, Machine: 0, Link: linkTiDB, For: 12 * time.Second},
+			{At: 5 * time.Second, Kind: KillEmpty, Machine: 0, For: 9 * time.Second, Sent: 3},
+		},
+	}
+}
+
+// voices starts what is said around a session, each part by randomness of its own.
+func (s Schedule) voices(line int, start func(func()), parts ...func(*rand.Rand)) {
+	r := rand.New(rand.NewPCG(s.Seed, uint64(line)+1)) //nolint:gosec // G404, G115: a seed must repeat it
+	for i, part := range parts {
+		own := rand.New(rand.NewPCG(r.Uint64(), uint64(i)+1)) //nolint:gosec // as above
+		start(func() { part(own) })
+	}
 }
 
 // choice is a kind with its weight and how long it lasts, in seconds.

@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +42,41 @@ func TestGenerate(t *testing.T) {
 	for _, c := range choices {
 		if kinds[c.kind] == 0 {
 			t.Errorf("no seed of 400 has %q", c.kind)
+		}
+	}
+}
+
+// What is said around a session is the seed's, in whatever order its parts begin.
+func TestVoices(t *testing.T) {
+	draw := func(order ...int) (drawn [2]uint64) {
+		var begin []func()
+		part := func(i int) func(*rand.Rand) { return func(r *rand.Rand) { drawn[i] = r.Uint64() } }
+		Schedule{Seed: 7}.voices(3, func(do func()) { begin = append(begin, do) }, part(0), part(1))
+		for _, i := range order {
+			begin[i]()
+		}
+		return drawn
+	}
+	if a, b := draw(0, 1), draw(1, 0); a != b {
+		t.Errorf("the parts draw %d, begun the other way round %d", a, b)
+	}
+}
+
+// What a violation says to play again is the schedule that it was found in.
+func TestReplay(t *testing.T) {
+	for _, s := range []Schedule{Loss(), Generate(7, DefaultMachines, DefaultLines)} {
+		said := (&Violation{Schedule: s}).Error()
+		_, seed, _ := strings.Cut(said, "SEED=")
+		seed, _, _ = strings.Cut(seed, " ")
+		again, err := Named(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for got := range again {
+			if diff := cmp.Diff(s, got); diff != "" {
+				t.Errorf("SEED=%s plays another schedule:\n%s", seed, diff)
+			}
+			break
 		}
 	}
 }

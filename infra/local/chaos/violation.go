@@ -22,7 +22,7 @@ type Violation struct {
 // Error is the whole story.
 func (v *Violation) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s broken at %.1fs, seed %d", v.Invariant, v.At.Seconds(), v.Schedule.Seed)
+	fmt.Fprintf(&b, "%s broken at %.1fs, seed %s", v.Invariant, v.At.Seconds(), v.Schedule.replay())
 	if v.Session != "" {
 		fmt.Fprintf(&b, ", %s", v.Session)
 	}
@@ -33,7 +33,7 @@ func (v *Violation) Error() string {
 	if v.Ledger != "" {
 		fmt.Fprintf(&b, "\n%s", v.Ledger)
 	}
-	fmt.Fprintf(&b, "\nlogs: %s\nplay the schedule again: make chaos SEED=%d DURATION=1s", v.Logs, v.Schedule.Seed)
+	fmt.Fprintf(&b, "\nlogs: %s\nplay the schedule again: make chaos SEED=%s DURATION=1s", v.Logs, v.Schedule.replay())
 	return b.String()
 }
 

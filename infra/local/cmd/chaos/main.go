@@ -1,13 +1,15 @@
 // Command chaos tries to break the system for as long as it is told to, and
 // exits 0 only if it held every promise. DURATION is how long (5m), SEED what
 // the first schedule is made from (random); each further schedule takes the next
-// seed, so that any of them can be played again on its own. CONNECTOR names
+// seed, so that any of them can be played again on its own. SEED=loss is the one
+// schedule that was made by hand. CONNECTOR names
 // another build of the connector program; without
 // it one is built whose clock can be stepped, which takes some minutes the first
 // time.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +34,7 @@ func main() {
 }
 
 func run(ctx context.Context, getenv func(string) string) error {
-	duration, seed := 5*time.Minute, uint64(rand.Uint32()) //nolint:gosec // G404: any will do
+	duration, seed := 5*time.Minute, cmp.Or(getenv("SEED"), strconv.FormatUint(uint64(rand.Uint32()), 10)) //nolint:gosec // G404: any will do
 	if v := getenv("DURATION"); v != "" {
 		d, err := time.ParseDuration(v)
 		if err != nil {
@@ -40,18 +42,15 @@ func run(ctx context.Context, getenv func(string) string) error {
 		}
 		duration = d
 	}
-	if v := getenv("SEED"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			return fmt.Errorf("SEED: %w", err)
-		}
-		seed = n
+	schedules, err := chaos.Named(seed)
+	if err != nil {
+		return fmt.Errorf("SEED: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "chaos-*")
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	fmt.Printf("seed %d, for %s; data and logs in %s\n", seed, duration, dir)
+	fmt.Printf("seed %s, for %s; data and logs in %s\n", seed, duration, dir)
 	program, clocks := getenv("CONNECTOR"), false
 	if program == "" {
 		clocks = true
@@ -60,7 +59,7 @@ func run(ctx context.Context, getenv func(string) string) error {
 		}
 	}
 	report, err := chaos.Run(ctx, chaos.Options{
-		Dir: dir, Schedules: chaos.Seeds(chaos.From(seed)), Duration: duration, Out: os.Stdout, Built: true,
+		Dir: dir, Schedules: schedules, Duration: duration, Out: os.Stdout, Built: true,
 		Connector: program, Clocks: clocks,
 	})
 	if report != nil {
