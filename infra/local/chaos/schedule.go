@@ -72,6 +72,16 @@ func (a Action) onLine() bool {
 	}
 }
 
+// hasProcess reports whether the action has a machine's process to itself.
+func (a Action) hasProcess() bool {
+	switch a.Kind {
+	case KillSame, KillEmpty, KillOld, Stop, Freeze, Drain:
+		return true
+	default:
+		return false
+	}
+}
+
 func (a Action) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%6.1fs %s", a.At.Seconds(), a.Kind)
@@ -210,8 +220,36 @@ func Generate(seed uint64, machines, lines int) Schedule {
 		}
 		s.Actions = append(s.Actions, a)
 	}
-	slices.SortStableFunc(s.Actions, func(x, y Action) int { return cmp.Compare(x.At, y.At) })
+	s.Actions = apart(s.Actions, machines)
 	return s
+}
+
+// handling is how long ending and starting a process may take, beside For.
+const handling = time.Second
+
+// apart puts actions in order, and sees to it that no process is to be ended or
+// frozen while another action has it: that one would be skipped. It is done to the
+// next machine that is free then; where none is, it is left out.
+func apart(actions []Action, machines int) []Action {
+	slices.SortStableFunc(actions, func(x, y Action) int { return cmp.Compare(x.At, y.At) })
+	busy := make([]time.Duration, machines) // until when
+	var kept []Action
+	for _, a := range actions {
+		if a.hasProcess() {
+			first := a.Machine
+			for busy[a.Machine] > a.At {
+				if a.Machine = (a.Machine + 1) % machines; a.Machine == first {
+					break
+				}
+			}
+			if busy[a.Machine] > a.At {
+				continue
+			}
+			busy[a.Machine] = a.At + a.For + handling
+		}
+		kept = append(kept, a)
+	}
+	return kept
 }
 
 // deletion is a schedule around DELETE, in which no disk is lost.

@@ -32,6 +32,11 @@ func TestGenerate(t *testing.T) {
 			if linked := slices.Contains([]Kind{Cut, Silence, Part, Slow}, a.Kind); linked != (a.Link != "") {
 				t.Errorf("seed %d: %v: link %q", seed, a, a.Link)
 			}
+			for _, b := range s.Actions[:i] {
+				if a.hasProcess() && b.hasProcess() && a.Machine == b.Machine && a.At < b.At+b.For {
+					t.Errorf("seed %d: %v is skipped: the machine has %v", seed, a, b)
+				}
+			}
 			deletes = deletes || a.Kind == Delete
 			losesDisk = losesDisk || a.Kind == KillEmpty || a.Kind == KillOld
 		}
@@ -42,6 +47,22 @@ func TestGenerate(t *testing.T) {
 	for _, c := range choices {
 		if kinds[c.kind] == 0 {
 			t.Errorf("no seed of 400 has %q", c.kind)
+		}
+	}
+}
+
+// What runs in each test holds what its name says.
+func TestFixedSeed(t *testing.T) {
+	wanted := map[string]func(Action) bool{
+		"a kill -9":               func(a Action) bool { return a.Kind == KillSame || a.Kind == KillEmpty },
+		"a freeze past the lease": func(a Action) bool { return a.Kind == Freeze && a.For > 11*time.Second },
+		"a half-open link":        func(a Action) bool { return a.Kind == Silence },
+		"a restore":               func(a Action) bool { return a.Kind == Restore || a.Kind == MoveTo },
+	}
+	s := Generate(fixedSeed, DefaultMachines, DefaultLines)
+	for what, is := range wanted {
+		if !slices.ContainsFunc(s.Actions, is) {
+			t.Errorf("seed %d has no %s:\n%v", fixedSeed, what, s)
 		}
 	}
 }
