@@ -107,13 +107,13 @@ func (h *Harness) performOnLine(a Action, m *machine, l *line) (done bool, err e
 		rule.Remove()
 		return rule.Hits() > 0, nil
 	case Sync:
-		return true, h.call(http.MethodPost, session, "/sync", nil)
+		return true, h.call(l, session, "/sync", nil)
 	case Restore:
-		return true, h.call(http.MethodPost, session, "/restore", nil)
+		return true, h.call(l, session, "/restore", nil)
 	case MoveTo:
-		return true, h.call(http.MethodPost, session, "/restore", map[string]string{"connector": m.id})
+		return true, h.call(l, session, "/restore", map[string]string{"connector": m.id})
 	case Delete:
-		return true, h.deleteAndSync(a, session)
+		return true, h.deleteAndSync(a, l, session)
 	case Duplicate:
 		return h.duplicate(session)
 	case Unlink:
@@ -243,71 +243,24 @@ func (h *Harness) queueOdd(a Action) {
 
 // call makes a request as the application's operator would, and takes any
 // answer that the contract has for a system under such faults.
-func (h *Harness) call(method, session, what string, body any) error {
-	resp, err := h.rig.API(h.ctx, method, "/cloud/sessions/"+url.PathEscape(session)+what, body)
+func (h *Harness) call(l *line, session, what string, body any) error {
+	resp, err := h.rig.API(h.ctx, http.MethodPost, "/cloud/sessions/"+url.PathEscape(session)+what, body)
 	if err != nil {
 		if h.ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	h.note("%s %s of %s: %d %.200s", method, what, session, resp.Status, resp.Body)
+	h.note("POST %s of %s: %d %.200s", what, session, resp.Status, resp.Body)
 	switch resp.Status {
 	case http.StatusOK, http.StatusAccepted, http.StatusConflict, http.StatusServiceUnavailable:
 		return nil
-	default:
-		return h.violation("I7", session, "%s %s: answered %d %s", method, what, resp.Status, resp.Body)
-	}
-}
-
-// deleteAndSync deletes a session's cloud copy, waits, and asks for a new one
-// until there is one.
-func (h *Harness) deleteAndSync(a Action, session string) error {
-	path := "/cloud/sessions/" + url.PathEscape(session)
-	for {
-		resp, err := h.rig.API(h.ctx, http.MethodDelete, path, nil)
-		if err == nil && resp.Status == http.StatusOK {
-			break
-		}
-		if !pause(h.ctx, 200*time.Millisecond) {
+	case http.StatusNotFound:
+		if h.current.deletes(l.number) {
 			return nil
 		}
 	}
-	if err := h.staysDeleted(session, a.For); err != nil {
-		return err
-	}
-	for {
-		resp, err := h.rig.API(h.ctx, http.MethodPost, path+"/sync", nil)
-		if err == nil && resp.Status == http.StatusOK {
-			h.note("%s: deleted, and synced again", session)
-			return nil
-		}
-		if !pause(h.ctx, 500*time.Millisecond) {
-			return nil
-		}
-	}
-}
-
-// staysDeleted watches that nothing of a deleted session's log comes back.
-func (h *Harness) staysDeleted(session string, d time.Duration) error {
-	const query = `SELECT COUNT(*) FROM session_segments WHERE session_id = ? AND kind IN ('base', 'delta')
-		AND epoch <= (SELECT MAX(epoch) FROM session_segments WHERE session_id = ? AND kind = 'deleted')`
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		var rows int
-		if err := h.db.QueryRowContext(h.ctx, query, session, session).Scan(&rows); err != nil {
-			if h.ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("count rows of a deleted session: %w", err)
-		}
-		if rows > 0 {
-			return h.violation("I7", session, "%d rows of the log are there after DELETE", rows)
-		}
-		if !pause(h.ctx, 100*time.Millisecond) {
-			return nil
-		}
-	}
-	return nil
+	return h.violation("I7", session, "POST %s: answered %d %s", what, resp.Status, resp.Body)
 }
 
 // closeAndOpen closes a session where it is held and opens it somewhere.

@@ -38,7 +38,7 @@ func TestChaos(t *testing.T) {
 }
 
 // fixedSeed has in it what TestFixedSeed says.
-const fixedSeed = 3631
+const fixedSeed = 17761
 
 // A harness that can't see the fault proves nothing: with safe restore switched
 // off, messages are lost without a word and message keys are used twice, and it

@@ -122,6 +122,7 @@ type Harness struct {
 	mu      sync.Mutex
 	journal []string
 	current Schedule
+	deleted chan struct{} // closed when the DELETE of this schedule is through
 	count   counts
 
 	copies, queueCalls atomic.Int64
@@ -263,7 +264,7 @@ func (h *Harness) play() error {
 
 func (h *Harness) playOne(s Schedule) error {
 	h.mu.Lock()
-	h.current = s
+	h.current, h.deleted = s, make(chan struct{})
 	h.count.schedules++
 	h.mu.Unlock()
 	h.note("%v", strings.TrimSpace(s.String()))
@@ -282,6 +283,7 @@ func (h *Harness) playOne(s Schedule) error {
 		acting.Go(func() {
 			if pause(h.ctx, time.Until(start.Add(a.At))) {
 				h.lines[a.Line%len(h.lines)].sends(talk, a.Sent)
+				h.afterDelete(a)
 				h.act(a)
 			}
 		})

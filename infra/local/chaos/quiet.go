@@ -27,7 +27,8 @@ func (h *Harness) quiet() error {
 	h.count.settle = append(h.count.settle, took)
 	h.note("quiet: settled after %.1fs", took.Seconds())
 	for _, check := range []func() error{
-		h.checkAdmissions, h.checkDelivery, h.checkInboxes, h.checkLineages, h.checkState, h.checkCommands, h.checkLogs,
+		h.checkAdmissions, h.checkDelivery, h.checkInboxes, h.checkLineages, h.checkState, h.checkDeleted,
+		h.checkCommands, h.checkLogs,
 	} {
 		if h.ctx.Err() != nil {
 			return context.Cause(h.ctx)
@@ -163,6 +164,27 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 		}
 		return nil, nil //nolint:nilnil // as it should be
 	}
+	if lack := h.unheldBy(owner, true); lack != nil {
+		return lack, nil
+	}
+	if waiting > 0 {
+		return &lack{invariant: "I2", session: session, what: fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
+	}
+	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
+}
+
+// unheld is what a session lacks to be held live by its owner alone, with or
+// without something to be pushed.
+func (h *Harness) unheld(session string) (*lack, error) {
+	owner, err := h.store.Owner(h.ctx, session)
+	if err != nil {
+		return nil, fmt.Errorf("read owner of %s: %w", session, err)
+	}
+	return h.unheldBy(owner, false), nil
+}
+
+func (h *Harness) unheldBy(owner cloudstore.Owner, pushed bool) *lack {
+	session := owner.SessionID
 	var live, held []string
 	for _, m := range h.machines {
 		s, ok := m.session(session)
@@ -170,18 +192,16 @@ func (h *Harness) unsettledLine(l *line) (*lack, error) {
 			continue
 		}
 		held = append(held, fmt.Sprintf("%s: epoch %d %s %s pending=%t", m.id, s.Epoch, s.State, s.Detail, s.Pending))
-		if s.Epoch == owner.Epoch && m.id == owner.ConnectorID && (s.State == "connected" || s.State == "restored safely") && !s.Pending {
+		if s.Epoch == owner.Epoch && m.id == owner.ConnectorID && m.answers() &&
+			(s.State == "connected" || s.State == "restored safely") && (!s.Pending || !pushed) {
 			live = append(live, m.id)
 		}
 	}
-	switch {
-	case len(live) != 1 || len(held) != 1:
+	if len(live) != 1 || len(held) != 1 {
 		return &lack{invariant: "I7", session: session, what: fmt.Sprintf("owner row: %s epoch %d wanted %s state %q %s; held: %s",
-			owner.ConnectorID, owner.Epoch, owner.Wanted, owner.State, owner.StateDetail, strings.Join(held, "; "))}, nil
-	case waiting > 0:
-		return &lack{invariant: "I2", session: session, what: fmt.Sprintf("%d messages of the application are not acknowledged", waiting)}, nil
+			owner.ConnectorID, owner.Epoch, owner.Wanted, owner.State, owner.StateDetail, strings.Join(held, "; "))}
 	}
-	return nil, nil //nolint:nilnil // nothing is missing, and nothing went wrong
+	return nil
 }
 
 // sessionOf names the session that a device is, or "".

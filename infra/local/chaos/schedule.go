@@ -60,6 +60,7 @@ type Action struct {
 	For     time.Duration
 	Step    time.Duration // what is added to the clock
 	Sent    int           // how many sends of Line are waited for first, however slow the machine, while people talk
+	Deleted bool          // it waits for the DELETE of its schedule
 }
 
 // onLine reports whether the action is done to a session.
@@ -96,6 +97,9 @@ func (a Action) String() string {
 	}
 	if a.Step != 0 {
 		fmt.Fprintf(&b, ", by %v", a.Step)
+	}
+	if a.Deleted {
+		b.WriteString(", after DELETE")
 	}
 	if a.For > 0 {
 		fmt.Fprintf(&b, ", for %.1fs", a.For.Seconds())
@@ -137,6 +141,11 @@ func Loss() Schedule {
 			{At: 5 * time.Second, Kind: KillEmpty, Machine: 0, For: 9 * time.Second, Sent: 3},
 		},
 	}
+}
+
+// deletes reports whether a session's copy is deleted in it.
+func (s Schedule) deletes(line int) bool {
+	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind == Delete && a.Line == line })
 }
 
 // voices starts what is said around a session, each part by randomness of its own.
@@ -193,36 +202,72 @@ func Generate(seed uint64, machines, lines int) Schedule {
 	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a seed must repeat it
 	s := Schedule{Seed: seed, Length: seconds(r, 10, 22)}
 	if r.IntN(8) == 0 {
-		// While a session has no cloud copy, a disk that is lost is a session lost:
-		// that is what DELETE means, and nothing to find fault with.
-		s.Actions = deletion(r, lines, s.Length)
+		s.Actions = apart(deletion(r, machines, lines, s.Length), machines)
 		return s
 	}
-	total := 0
-	for _, c := range choices {
-		total += c.weight
-	}
 	for range 2 + r.IntN(6) {
-		n := r.IntN(total)
-		i := slices.IndexFunc(choices, func(c choice) bool { n -= c.weight; return n < 0 })
-		c := choices[i]
-		a := Action{
-			At: seconds(r, 0, s.Length.Seconds()*0.8), Kind: c.kind, For: seconds(r, c.from, c.to),
-			Machine: r.IntN(machines), Line: r.IntN(lines),
-		}
-		link := []string{linkTiDB, linkTiDB, linkWhatsApp, linkSQS}[r.IntN(4)]
-		switch a.Kind {
-		case Cut, Silence, Part, Slow:
-			a.Link = link
-		case ClockStep:
-			a.Step = seconds(r, -3000, 3000).Truncate(time.Second)
-		default:
-		}
-		s.Actions = append(s.Actions, a)
+		s.Actions = append(s.Actions, draw(r, choices, machines, lines, s.Length))
 	}
 	s.Actions = apart(s.Actions, machines)
 	return s
 }
+
+// draw makes one action of a list.
+func draw(r *rand.Rand, from []choice, machines, lines int, length time.Duration) Action {
+	total := 0
+	for _, c := range from {
+		total += c.weight
+	}
+	n := r.IntN(total)
+	c := from[slices.IndexFunc(from, func(c choice) bool { n -= c.weight; return n < 0 })]
+	a := Action{
+		At: seconds(r, 0, length.Seconds()*0.8), Kind: c.kind, For: seconds(r, c.from, c.to),
+		Machine: r.IntN(machines), Line: r.IntN(lines),
+	}
+	link := []string{linkTiDB, linkTiDB, linkWhatsApp, linkSQS}[r.IntN(4)]
+	switch a.Kind {
+	case Cut, Silence, Part, Slow:
+		a.Link = link
+	case ClockStep:
+		a.Step = seconds(r, -3000, 3000).Truncate(time.Second)
+	default:
+	}
+	return a
+}
+
+// besideDelete are the choices that go with a DELETE. Until the session is synced
+// again the disk of the connector that has it holds the only copy, and losing that
+// is losing the session: that is what DELETE means, and nothing to find fault with.
+// A session that its operator closes is nobody's then, and one that its phone
+// unlinks is not synced again.
+var besideDelete = slices.DeleteFunc(slices.Clone(choices), func(c choice) bool {
+	return c.kind.losesDisk() || c.kind == CloseOpen || c.kind == Unlink
+})
+
+// deletion is a schedule around DELETE, in which no disk is lost. What frees the
+// session on purpose waits for the DELETE: of a session that nobody holds just then
+// there is nothing left.
+func deletion(r *rand.Rand, machines, lines int, length time.Duration) []Action {
+	line := r.IntN(lines)
+	actions := []Action{{At: seconds(r, 0, length.Seconds()*0.5), Kind: Delete, Line: line, For: seconds(r, 0, 8)}}
+	for range 1 + r.IntN(5) {
+		a := draw(r, besideDelete, machines, lines, length)
+		if r.IntN(2) == 0 {
+			a.Line = line
+		}
+		switch a.Kind {
+		case Stop, Drain, Restore, MoveTo:
+			a.Deleted, a.At = true, max(a.At, actions[0].At)
+		default:
+		}
+		actions = append(actions, a)
+	}
+	return actions
+}
+
+// losesDisk reports whether what is on a machine's disk is gone afterwards, or
+// some of it.
+func (k Kind) losesDisk() bool { return k == KillEmpty || k == KillOld }
 
 // handling is how long ending and starting a process may take, beside For.
 const handling = time.Second
@@ -250,20 +295,6 @@ func apart(actions []Action, machines int) []Action {
 		kept = append(kept, a)
 	}
 	return kept
-}
-
-// deletion is a schedule around DELETE, in which no disk is lost.
-func deletion(r *rand.Rand, lines int, length time.Duration) []Action {
-	at := seconds(r, 0, length.Seconds()*0.3)
-	line := r.IntN(lines)
-	actions := []Action{{At: at, Kind: Delete, Line: line, For: seconds(r, 0, 4)}}
-	for range r.IntN(3) {
-		actions = append(actions, Action{
-			At: seconds(r, 0, length.Seconds()*0.8), Kind: SocketEnd, Line: r.IntN(lines),
-		})
-	}
-	slices.SortStableFunc(actions, func(x, y Action) int { return cmp.Compare(x.At, y.At) })
-	return actions
 }
 
 // seconds is a random time in whole milliseconds.

@@ -38,7 +38,7 @@ func TestGenerate(t *testing.T) {
 				}
 			}
 			deletes = deletes || a.Kind == Delete
-			losesDisk = losesDisk || a.Kind == KillEmpty || a.Kind == KillOld
+			losesDisk = losesDisk || a.Kind.losesDisk()
 		}
 		if deletes && losesDisk {
 			t.Errorf("seed %d takes away a session's only copy:\n%v", seed, s)
@@ -58,6 +58,7 @@ func TestFixedSeed(t *testing.T) {
 		"a freeze past the lease": func(a Action) bool { return a.Kind == Freeze && a.For > 11*time.Second },
 		"a half-open link":        func(a Action) bool { return a.Kind == Silence },
 		"a restore":               func(a Action) bool { return a.Kind == Restore || a.Kind == MoveTo },
+		"a DELETE":                func(a Action) bool { return a.Kind == Delete },
 	}
 	s := Generate(fixedSeed, DefaultMachines, DefaultLines)
 	for what, is := range wanted {
