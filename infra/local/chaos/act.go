@@ -46,7 +46,7 @@ func (a Action) line() string { return a.String()[len("123456s "):] }
 func (h *Harness) perform(a Action) (done bool, err error) {
 	m, l := h.machines[a.Machine%len(h.machines)], h.lines[a.Line%len(h.lines)]
 	switch a.Kind {
-	case KillSame, KillEmpty, KillOld, Stop:
+	case KillSame, KillEmpty, KillOld, KillPast, Stop:
 		return h.restart(a, m)
 	case Freeze:
 		return h.freezeFor(a, m)
@@ -137,7 +137,7 @@ func (h *Harness) restart(a Action, m *machine) (bool, error) {
 	}
 	defer m.op.Unlock()
 	snapshot := ""
-	if a.Kind == KillOld {
+	if a.Kind == KillOld || a.Kind == KillPast {
 		snapshot = filepath.Join(h.dir, "copies", fmt.Sprintf("%s-%d", m.id, h.copies.Add(1)))
 		if err := m.copyDisk(snapshot); err != nil {
 			return false, err
@@ -157,7 +157,7 @@ func (h *Harness) restart(a Action, m *machine) (bool, error) {
 	case KillEmpty:
 		m.lostDisk()
 		err = m.erase()
-	case KillOld:
+	case KillOld, KillPast:
 		m.lostDisk()
 		err = m.putBack(snapshot)
 	default:
@@ -165,7 +165,11 @@ func (h *Harness) restart(a Action, m *machine) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if a.Kind != KillOld {
+	switch a.Kind {
+	case KillOld:
+	case KillPast:
+		pause(h.ctx, a.Away)
+	default:
 		pause(h.ctx, a.For)
 	}
 	if h.ctx.Err() != nil {

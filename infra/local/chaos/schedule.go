@@ -18,6 +18,7 @@ const (
 	KillSame  Kind = "kill, same disk"     // kill -9, started again on its disk after For
 	KillEmpty Kind = "kill, empty disk"    // kill -9, started again on an empty disk after For
 	KillOld   Kind = "kill, old disk"      // a copy of the running disk is made; after For kill -9, and the copy is put back
+	KillPast  Kind = "kill, past disk"     // the same, and the machine stays away for Away, past its lease, before it comes back with the copy
 	Stop      Kind = "stop"                // SIGTERM, started again after For
 	Freeze    Kind = "freeze"              // SIGSTOP, SIGCONT after For
 	Cut       Kind = "cut link"            // connections reset and refused for For
@@ -58,6 +59,7 @@ type Action struct {
 	Line    int    // which session it is done to, where it is one
 	Link    string // which link
 	For     time.Duration
+	Away    time.Duration // how long the machine is away after For
 	Step    time.Duration // what is added to the clock
 	Sent    int           // how many sends of Line are waited for first, however slow the machine, while people talk
 	Deleted bool          // it waits for the DELETE of its schedule
@@ -76,7 +78,7 @@ func (a Action) onLine() bool {
 // hasProcess reports whether the action has a machine's process to itself.
 func (a Action) hasProcess() bool {
 	switch a.Kind {
-	case KillSame, KillEmpty, KillOld, Stop, Freeze, Drain:
+	case KillSame, KillEmpty, KillOld, KillPast, Stop, Freeze, Drain:
 		return true
 	default:
 		return false
@@ -103,6 +105,9 @@ func (a Action) String() string {
 	}
 	if a.For > 0 {
 		fmt.Fprintf(&b, ", for %.1fs", a.For.Seconds())
+	}
+	if a.Away > 0 {
+		fmt.Fprintf(&b, ", away %.1fs", a.Away.Seconds())
 	}
 	return b.String()
 }
@@ -169,7 +174,8 @@ var choices = []choice{
 	{KillSame, 6, 0, 3},
 	{KillSame, 2, 11, 15},
 	{KillEmpty, 5, 0, 8},
-	{KillOld, 4, 1, 6},
+	{KillOld, 3, 1, 6},
+	{KillPast, 2, 1, 6},
 	{Stop, 4, 0, 4},
 	{Freeze, 4, 0.5, 4},
 	{Freeze, 4, 12, 16},
@@ -228,6 +234,8 @@ func draw(r *rand.Rand, from []choice, machines, lines int, length time.Duration
 	switch a.Kind {
 	case Cut, Silence, Part, Slow:
 		a.Link = link
+	case KillPast:
+		a.Away = seconds(r, 12, 18)
 	case ClockStep:
 		a.Step = seconds(r, -3000, 3000).Truncate(time.Second)
 	default:
@@ -267,7 +275,7 @@ func deletion(r *rand.Rand, machines, lines int, length time.Duration) []Action 
 
 // losesDisk reports whether what is on a machine's disk is gone afterwards, or
 // some of it.
-func (k Kind) losesDisk() bool { return k == KillEmpty || k == KillOld }
+func (k Kind) losesDisk() bool { return k == KillEmpty || k == KillOld || k == KillPast }
 
 // handling is how long ending and starting a process may take, beside For.
 const handling = time.Second
@@ -290,7 +298,7 @@ func apart(actions []Action, machines int) []Action {
 			if busy[a.Machine] > a.At {
 				continue
 			}
-			busy[a.Machine] = a.At + a.For + handling
+			busy[a.Machine] = a.At + a.For + a.Away + handling
 		}
 		kept = append(kept, a)
 	}

@@ -33,9 +33,12 @@ func TestGenerate(t *testing.T) {
 				t.Errorf("seed %d: %v: link %q", seed, a, a.Link)
 			}
 			for _, b := range s.Actions[:i] {
-				if a.hasProcess() && b.hasProcess() && a.Machine == b.Machine && a.At < b.At+b.For {
+				if a.hasProcess() && b.hasProcess() && a.Machine == b.Machine && a.At < b.At+b.For+b.Away {
 					t.Errorf("seed %d: %v is skipped: the machine has %v", seed, a, b)
 				}
+			}
+			if (a.Kind == KillPast) != (a.Away > 11*time.Second) {
+				t.Errorf("seed %d: %v is away for %v", seed, a, a.Away)
 			}
 			deletes = deletes || a.Kind == Delete
 			losesDisk = losesDisk || a.Kind.losesDisk()
