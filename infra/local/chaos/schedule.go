@@ -237,7 +237,10 @@ func draw(r *rand.Rand, from []choice, machines, lines int, length time.Duration
 	case KillPast:
 		a.Away = seconds(r, 12, 18)
 	case ClockStep:
-		a.Step = seconds(r, -3000, 3000).Truncate(time.Second)
+		// An hour is what a wrong time zone makes of it; 20 days are more than anything
+		// that is kept for a time is kept.
+		most := []float64{3000, 3000, 20 * 24 * 3600}[r.IntN(3)]
+		a.Step = seconds(r, -most, most).Truncate(time.Second)
 	default:
 	}
 	return a
