@@ -22,8 +22,9 @@ const hearing = 10 * time.Second
 
 // period is a time during which what a session acknowledged may have been on its
 // machine's disk alone: from when the connector said that the session is
-// unprotected until it said that TiDB has everything. One that was killed before
-// it could say so goes on unprotected, as far as can be told from here.
+// unprotected until it said that TiDB has everything. One that was killed or lost
+// the session before it could say so is heard no more: the period lasts until a
+// quiet moment finds that all is durable.
 type period struct {
 	session     string
 	from, until time.Time // until is zero while it lasts
@@ -68,6 +69,22 @@ func (m *machine) said(what, session string) {
 func (m *machine) endPeriods(session string) {
 	for i, p := range m.periods {
 		if p.until.IsZero() && (session == "" || session == p.session) {
+			m.periods[i].until = time.Now()
+		}
+	}
+}
+
+// durable ends the periods of a session of which everything was found to be in
+// TiDB, and shown: those from before the connector was asked and said that the
+// session is not unprotected.
+func (m *machine) durable(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions[session].Unprotected != "" {
+		return
+	}
+	for i, p := range m.periods {
+		if p.session == session && p.until.IsZero() && p.from.Before(m.askedAt) {
 			m.periods[i].until = time.Now()
 		}
 	}

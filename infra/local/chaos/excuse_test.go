@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"cloudsession/connector/control"
 )
 
 // A message is excused only if its session was said to be unprotected when it was
@@ -50,6 +52,39 @@ func TestExcuseFollowsTheLog(t *testing.T) {
 			}
 			if m.lostAfter(c.session, time.Now()) {
 				t.Error("excused by a loss that came before")
+			}
+		})
+	}
+}
+
+// A connector that was killed never says that a session is protected again. When
+// all of it was found to be in TiDB, what its machine loses later is no excuse,
+// unless the session is unprotected still.
+func TestExcuseEndsAtQuietMoment(t *testing.T) {
+	for name, c := range map[string]struct {
+		still   string
+		asked   time.Duration // after it was said
+		excused bool
+	}{
+		"protected":           {"", 10 * time.Minute, false},
+		"unprotected still":   {"TiDB does not answer", 10 * time.Minute, true},
+		"asked before it was": {"", -10 * time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := time.Now().Add(-time.Hour)
+			m := &machine{
+				periods:  []period{{session: "session 0.1", from: said}},
+				sessions: map[string]control.Session{"session 0.1": {Unprotected: c.still}},
+				askedAt:  said.Add(c.asked),
+			}
+			m.durable("session 0.1")
+			if p := &m.periods[0]; !p.until.IsZero() { // that is long ago
+				p.until = said.Add(c.asked)
+			}
+			written := time.Now()
+			m.lostDisk()
+			if got := m.lostAfter("session 0.1", written); got != c.excused {
+				t.Errorf("excused: %v", got)
 			}
 		})
 	}

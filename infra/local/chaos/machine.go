@@ -39,6 +39,7 @@ type machine struct {
 	up       bool             // the init system keeps it running
 	frozen   bool
 	sessions map[string]control.Session // as last seen
+	askedAt  time.Time                  // what sessions shows is from after this, and before seenAt
 	seenAt   time.Time
 	periods  []period    // without protection
 	losses   []time.Time // of the disk
@@ -287,6 +288,7 @@ func (m *machine) look(ctx context.Context) {
 func (m *machine) lookOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	asked := time.Now()
 	list, err := m.client.Sessions(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -297,7 +299,7 @@ func (m *machine) lookOnce(ctx context.Context) {
 		}
 		return
 	}
-	m.sessions, m.seenAt = make(map[string]control.Session, len(list)), time.Now()
+	m.sessions, m.askedAt, m.seenAt = make(map[string]control.Session, len(list)), asked, time.Now()
 	for _, s := range list {
 		m.sessions[s.SessionID] = s
 	}

@@ -31,6 +31,9 @@ func (h *Harness) checkState() error {
 		if err := h.compareUntilEqual(l.name()); err != nil {
 			return err
 		}
+		for _, m := range h.machines {
+			m.durable(l.name())
+		}
 		h.count.compared++
 	}
 	return nil
