@@ -117,11 +117,7 @@ func (h *Harness) performOnLine(a Action, m *machine, l *line) (done bool, err e
 	case Duplicate:
 		return h.duplicate(session)
 	case Unlink:
-		// The service first: a message that the application is told of afterwards
-		// may have come in before.
-		err := l.owner.Unlink(h.ctx, device)
-		l.unlink()
-		return true, err
+		return true, l.unlinkDevice(h.ctx)
 	case CloseOpen:
 		return h.closeAndOpen(a, session)
 	default:

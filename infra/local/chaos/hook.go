@@ -101,7 +101,7 @@ func (l *line) show(m webhook.Message) bool {
 		l.h.count.repeats.Add(1)
 		return true
 	}
-	l.seen[m.Key] = true
+	l.seen[m.Key], l.shown[m.SessionID+" "+m.ID] = true, true
 	chat, err := types.ParseJID(m.Chat)
 	sender, err2 := types.ParseJID(m.Sender)
 	if err := errors.Join(err, err2); err != nil {

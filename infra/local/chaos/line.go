@@ -27,10 +27,12 @@ type line struct {
 	linked     context.Context // ends when the phone unlinks the device
 	unlink     context.CancelFunc
 	generation int
-	seen       map[string]bool      // keys of what the application was shown
-	devices    map[string]types.JID // by session, those before too
-	outbox     []*letter            // what the application has to send
-	sent       []*letter            // acknowledged
+	seen       map[string]bool          // keys of what the application was shown
+	shown      map[string]bool          // the messages, by session and id
+	devices    map[string]types.JID     // by session, those before too
+	owed       map[string][]watest.Copy // by session, what its device had acknowledged when it was unlinked
+	outbox     []*letter                // what the application has to send
+	sent       []*letter                // acknowledged
 	counter    int
 }
 
@@ -44,7 +46,7 @@ type letter struct {
 }
 
 func (h *Harness) newLine(n int) (*line, error) {
-	l := &line{h: h, number: n, seen: map[string]bool{}, devices: map[string]types.JID{}}
+	l := &line{h: h, number: n, seen: map[string]bool{}, shown: map[string]bool{}, devices: map[string]types.JID{}, owed: map[string][]watest.Copy{}}
 	var err error
 	if l.owner, err = h.rig.WhatsApp.NewPhone(fmt.Sprintf("62811%04d01", n), fmt.Sprintf("owner %d", n)); err != nil {
 		return nil, err

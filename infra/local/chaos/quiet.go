@@ -111,7 +111,10 @@ func (h *Harness) unsettled() (*lack, error) {
 			return m, err
 		}
 	}
-	return h.lost(), nil
+	if lack := h.lost(); lack != nil {
+		return lack, nil
+	}
+	return h.lostAtEnd(), nil
 }
 
 // lost is a message that was accepted and not shown, and has no excuse; nil if
