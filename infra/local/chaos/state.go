@@ -76,14 +76,29 @@ func (h *Harness) compare(session string) (string, error) {
 	if !report.OK {
 		return "", h.violation("I5", session, "its log does not verify: %+v", report.Faults)
 	}
+	before, err := h.countRows(h.ctx, session, owner.Epoch)
+	if err != nil {
+		return "", err
+	}
 	taken, err := h.asTaken(owner)
 	if err != nil {
 		return "", err
 	}
 	file := filepath.Join(h.dir, "copies", fmt.Sprintf("restored-%d.db", h.copies.Add(1)))
 	defer os.Remove(file) //nolint:errcheck // the folder is the caller's to remove
-	if _, err := replicate.Restore(h.ctx, h.store, h.keys, taken, file); err != nil {
+	used, err := replicate.Restore(h.ctx, h.store, h.keys, taken, file)
+	if err != nil {
 		return "", h.violation("I6", session, "the cloud copy can't be restored: %v", err)
+	}
+	after, err := h.countRows(h.ctx, session, owner.Epoch)
+	if err != nil {
+		return "", err
+	}
+	if before != after {
+		return "  changed meanwhile", nil // and is looked at again
+	}
+	if how := after.agrees(used); how != "" {
+		return "  " + how, nil
 	}
 	cloud, err := dump(h.ctx, file)
 	if err != nil {
