@@ -134,7 +134,7 @@ type counts struct {
 	skipped                  int
 	starts, exits            atomic.Int64
 	sendTries, read, repeats atomic.Int64
-	compared                 int
+	compared, revived        int
 	settle                   []time.Duration
 }
 

@@ -26,6 +26,7 @@ type Report struct {
 	Tries     int            // sends they made for those
 	Repeats   int            // messages delivered to an application again, under the same key
 	Excused   map[string]int // messages that are missing and may be, by reason
+	Revived   int            // rows of a deleted log that late statements brought back until the next sync, at most
 	Service   watest.Counters
 	Terms     map[string]int  // epochs by start
 	Handoffs  int             // sealed terms that another connector went on from
@@ -41,7 +42,7 @@ func (h *Harness) report() *Report {
 		Took: time.Since(h.began), Schedules: h.count.schedules, Faults: maps.Clone(h.count.kinds), Skipped: h.count.skipped,
 		Starts: int(h.count.starts.Load()), Exits: int(h.count.exits.Load()), ToApp: int(h.count.read.Load()),
 		Tries: int(h.count.sendTries.Load()), Repeats: int(h.count.repeats.Load()),
-		Settle: slices.Sorted(slices.Values(h.count.settle)), Compared: h.count.compared, Errors: h.logs.errors,
+		Settle: slices.Sorted(slices.Values(h.count.settle)), Compared: h.count.compared, Revived: h.count.revived, Errors: h.logs.errors,
 	}
 	h.mu.Unlock()
 	for _, l := range h.lines {
@@ -113,6 +114,9 @@ func (r *Report) Text(w io.Writer) error {
 	fmt.Fprintf(out, "whole again after the faults\tp50 %s, max %s\n", middle(r.Settle), last(r.Settle))
 	for _, why := range slices.Sorted(maps.Keys(r.Excused)) {
 		fmt.Fprintf(out, "missing, and may be\t%d × %s\n", r.Excused[why], why)
+	}
+	if r.Revived > 0 {
+		fmt.Fprintf(out, "back after DELETE\tup to %d rows that late statements wrote, until the next sync\n", r.Revived)
 	}
 	for _, msg := range slices.Sorted(maps.Keys(r.Errors)) {
 		fmt.Fprintf(out, "logged as an error\t%d × %s\n", r.Errors[msg], msg)

@@ -129,6 +129,13 @@ func (s Schedule) String() string {
 	return b.String()
 }
 
+// late reports whether statements may reach TiDB in it long after they were sent.
+func (s Schedule) late() bool {
+	return slices.ContainsFunc(s.Actions, func(a Action) bool {
+		return a.Kind == LateWrite || a.Kind == Part && a.Link == linkTiDB
+	})
+}
+
 // replay is what SEED has to be for the schedule to be played again.
 func (s Schedule) replay() string {
 	return cmp.Or(s.Name, strconv.FormatUint(s.Seed, 10))
