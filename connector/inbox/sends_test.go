@@ -118,7 +118,7 @@ func TestUncertainSend(t *testing.T) {
 			t.Errorf("%s: %+v, %v", mark.id, s, err)
 		}
 	}
-	if n := in.OpenSends(); n != 0 {
+	if n, _ := in.OpenSends(); n != 0 {
 		t.Errorf("%d sends are open", n)
 	}
 }

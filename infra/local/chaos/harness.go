@@ -20,6 +20,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 
 	"cloudsession/connector/watest"
+	"cloudsession/functions/api/apitest"
 	"cloudsession/infra/local/rig"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/envelope"
@@ -170,7 +171,14 @@ func (h *Harness) set() (err error) {
 		return fmt.Errorf("open log: %w", err)
 	}
 	h.logs.rest = log
-	if h.rig, err = rig.Start(h.ctx, rig.Options{Dir: filepath.Join(h.dir, "stack"), Out: log, Built: h.opt.Built}); err != nil {
+	checker, err := apitest.New()
+	if err != nil {
+		return err
+	}
+	h.rig, err = rig.Start(h.ctx, rig.Options{
+		Dir: filepath.Join(h.dir, "stack"), Out: log, Built: h.opt.Built, Transport: checker.Transport,
+	})
+	if err != nil {
 		return err
 	}
 	// A build that somebody makes meanwhile must not change what is tested.
