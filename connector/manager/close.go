@@ -25,7 +25,7 @@ const (
 // release says what the owner row shall say after a session was closed.
 type release struct {
 	reserveFor string // connector that may take it first
-	wanted     string // cloudstore.WantedOpen or WantedClosed
+	wanted     string // cloudstore.WantedOpen, WantedRest or WantedClosed
 	forGood    bool   // nobody opens it again by himself
 
 	command *cloudstore.Command // asks for the session to be handed over to reserveFor, or nil
@@ -51,7 +51,14 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		m.replaced(ctx, s, o) // a clone has moved the ratchets: this state must not be sealed as the newest
 		return nil
 	}
-	if e, over := endingOf(o); over {
+	if o.rest && r.wanted == cloudstore.WantedOpen {
+		r.wanted = cloudstore.WantedRest
+	}
+	e, over := endingOf(o)
+	if over {
+		if e.wanted == cloudstore.WantedClosed {
+			e.wanted = m.wantedAfter(ctx, s, o)
+		}
 		r.wanted, r.reserveFor = e.wanted, ""
 		r.forGood = e.wanted == cloudstore.WantedClosed
 		m.noteEnding(ctx, s, e)
@@ -62,20 +69,23 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if o.local.Load() {
 		return m.closeUncopied(ctx, s, o, r)
 	}
-	err := m.seal(ctx, s, o)
+	how, err := m.endLog(ctx, s, o)
 	if errors.Is(err, replicate.ErrFenced) || errors.Is(err, replicate.ErrBackupOff) {
 		return errors.Join(m.settleFenced(ctx, s, o, r), o.shutReplication())
 	}
 	if err != nil {
 		return errors.Join(err, o.shutReplication())
 	}
-	if err := m.letGo(ctx, s, o, r); err != nil {
-		return errors.Join(err, o.shutReplication())
-	}
-	s.log.InfoContext(ctx, "session closed, log sealed", "epoch", o.taken.Epoch)
 	if r.forGood {
-		m.leaveMessages(ctx, s, o)
+		m.leaveMessages(ctx, s, o) // first: once the row is free nobody looks at the file any more
 	}
+	// Of one that has ended with something left to deliver the row stays ours, and the next heartbeat goes on with it.
+	if !over || r.wanted != cloudstore.WantedRest {
+		if err := m.letGo(ctx, s, o, r); err != nil {
+			return errors.Join(err, o.shutReplication())
+		}
+	}
+	s.log.InfoContext(ctx, "session closed, "+how, "epoch", o.taken.Epoch)
 	// The session is whole in the cloud, and somebody may be waiting for it: what
 	// becomes of this copy of it matters no more.
 	if err := o.shutReplication(); err != nil {
@@ -169,6 +179,15 @@ func (m *Manager) closeUncopied(ctx context.Context, s *session, o *opened, r re
 		m.leaveMessages(ctx, s, o)
 	}
 	return errors.Join(o.shutReplication(), m.opt.Store.SetWanted(ctx, s.id, r.wanted))
+}
+
+// endLog pushes what is left and seals the log. That of a session whose clone goes on
+// with the keys gets no seal: should it be opened again, the start must be safe.
+func (m *Manager) endLog(ctx context.Context, s *session, o *opened) (how string, err error) {
+	if state, _ := s.stateNow(); state == StateContested {
+		return "log left without a seal", errors.Join(o.rep.Flush(ctx), s.files.taint())
+	}
+	return "log sealed", m.seal(ctx, s, o)
 }
 
 // seal pushes what is left and seals the log. Closing the file first is the

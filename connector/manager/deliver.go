@@ -37,7 +37,7 @@ func (m *Manager) deliver(s *session, o *opened) {
 		return
 	}
 	o.delivery = &delivery{queue: m.opt.Webhook.Start(webhook.Source{
-		SessionID: s.id, Box: o.wa.Inbox(), May: func() bool { return m.mayDeliver(s, o) },
+		SessionID: s.id, Box: o.wa.Inbox(), May: func() bool { return m.mayDeliver(s, o) }, Once: o.rest,
 	})}
 }
 

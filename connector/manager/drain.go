@@ -206,6 +206,9 @@ func (d *drain) whyNot(ctx context.Context, s *session) (string, error) {
 	if o.fresh.Load() {
 		return "it is being paired", nil
 	}
+	if o.rest {
+		return "it has ended: it stays until its application has taken what is left, or this connector stops", nil
+	}
 	owner, err := d.m.opt.Store.Owner(ctx, s.id)
 	switch {
 	case err != nil:

@@ -152,6 +152,9 @@ func (m *Manager) replaced(ctx context.Context, s *session, o *opened) {
 	state, detail, wanted := whatsapp.StateReplaced, clone+"; it will be restored", cloudstore.WantedOpen
 	if s.cloned(time.Now()) >= contestedAfter {
 		state, wanted = StateContested, cloudstore.WantedClosed
+		if m.opt.Webhook != nil {
+			wanted = cloudstore.WantedRest // if there is none that is found then
+		}
 		detail = clone + " again and again: stop it, then restore the session"
 	}
 	m.closeTainted(ctx, s, o, clone) // what is not pushed yet is in the file alone
@@ -168,10 +171,10 @@ func (m *Manager) taint(s *session) {
 func (m *Manager) settleReplaced(ctx context.Context, s *session, o *opened, state whatsapp.State, detail, wanted string) {
 	e := ending{epoch: o.taken.Epoch, state: string(state), detail: detail, wanted: wanted}
 	var err error
-	if wanted == cloudstore.WantedClosed {
-		m.noteEnding(ctx, s, e)
-	} else {
+	if wanted == cloudstore.WantedOpen {
 		err = m.reportEnding(ctx, s, &e)
+	} else {
+		m.noteEnding(ctx, s, e)
 	}
 	if !o.local.Load() {
 		err = errors.Join(err, m.opt.Store.Release(ctx, s.id, o.taken.Epoch, m.opt.Lease.ConnectorID(), reserveTime, wanted))

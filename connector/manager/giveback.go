@@ -36,13 +36,15 @@ func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Tak
 	if wanted == "" || taken.Start == replicate.StartNew {
 		wanted = cloudstore.WantedClosed
 	}
-	errs = append(errs, m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail))
+	if wanted != cloudstore.WantedRest { // how that one ended stays in its row
+		errs = append(errs, m.opt.Store.SetState(ctx, s.id, taken.Epoch, string(StateFailed), detail))
+	}
 	// Without a whole copy in the cloud the session is worth something only here.
 	inCloud := taken.Parent.Owner.Backup != cloudstore.BackupOff && taken.Parent.HasCredentials
 	if inCloud && !own || taken.Start == replicate.StartNew {
 		var reserveFor string
 		var reserve time.Duration
-		if m.life.Err() != nil && wanted == cloudstore.WantedOpen {
+		if m.life.Err() != nil && wanted != cloudstore.WantedClosed {
 			reserveFor, reserve = m.opt.Lease.ConnectorID(), reserveTime
 		}
 		errs = append(errs, m.opt.Store.Release(ctx, s.id, taken.Epoch, reserveFor, reserve, wanted))

@@ -12,11 +12,11 @@ import (
 )
 
 // noteDamage shows in the owner row why the session can't be opened, if nobody
-// else holds it.
+// else holds it and it hasn't ended: how it did is said there then.
 func (m *Manager) noteDamage(ctx context.Context, s *session, owner cloudstore.Owner, cause error) {
 	_, detail := outcomeOf(cause)
 	s.setState(StateFailed, detail)
-	if owner.ConnectorID != "" && owner.ConnectorID != m.opt.Lease.ConnectorID() {
+	if owner.ConnectorID != "" && owner.ConnectorID != m.opt.Lease.ConnectorID() || owner.Wanted == cloudstore.WantedRest {
 		return
 	}
 	if err := m.opt.Store.SetState(ctx, s.id, owner.Epoch, string(StateFailed), detail); err != nil {

@@ -77,7 +77,7 @@ func (l Local) Close(ctx context.Context, id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current() == nil {
+	if o := s.current(); o == nil || o.rest {
 		return ErrNotOpen
 	}
 	if err := l.m.pushFirst(ctx, s); err != nil {
@@ -97,7 +97,7 @@ func (m *Manager) live(id string) (*opened, error) {
 		return nil, err
 	}
 	o := s.current()
-	if o == nil || o.fresh.Load() {
+	if o == nil || o.fresh.Load() || o.rest {
 		return nil, ErrNotOpen
 	}
 	return o, nil

@@ -49,7 +49,7 @@ func (m *Manager) Open(ctx context.Context, id, reason string) (*session, error)
 	if o := s.current(); o != nil && !o.leaving {
 		return s, nil
 	}
-	leave, err := m.enter(false)
+	leave, err := m.placeFor(s)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +65,11 @@ func (m *Manager) openPlaced(ctx context.Context, id, reason string) (*session, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if reason != reasonSweep {
+		if err := m.endRest(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	if s.current() != nil {
 		return s, nil
 	}
@@ -87,6 +92,9 @@ func (m *Manager) openLocked(ctx context.Context, s *session, r openRequest) err
 	o, err := m.acquire(ctx, s, r)
 	if err != nil {
 		return err
+	}
+	if o.rest {
+		return m.openRest(ctx, s, o)
 	}
 	s.setFailover(o.taken.Parent.Owner.Failover)
 	s.setState(whatsapp.StateConnecting, "") // not what an earlier term ended with
@@ -141,6 +149,8 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 		m.giveBack(ctx, s, taken, prior.startsHere(taken), err)
 		return nil, err
 	}
+	// Who asks for it by name wants it open, whatever it was.
+	o.rest = taken.Parent.Owner.Wanted == cloudstore.WantedRest && !r.byCommand && !r.create
 	if o.fromCloud {
 		m.opt.Observer.Loaded(taken.Start, time.Since(began))
 	}

@@ -24,7 +24,7 @@ func (m *Manager) Sync(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if o.fresh.Load() {
+		if o.fresh.Load() || o.rest {
 			return ErrNotOpen
 		}
 		if err = o.rep.Flush(ctx); !termOver(err) {

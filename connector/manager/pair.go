@@ -21,10 +21,10 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current() != nil {
+	if o := s.current(); o != nil && !o.rest {
 		return ErrPaired
 	}
-	leave, err := m.enter(false)
+	leave, err := m.placeFor(s)
 	if err != nil {
 		return err
 	}
@@ -33,6 +33,9 @@ func (m *Manager) Pair(ctx context.Context, id string, r control.PairRequest, re
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
 
+	if err := m.restAside(ctx, s, false); err != nil {
+		return err
+	}
 	loaded, err := m.loadInstead(ctx, s)
 	if err != nil {
 		return err

@@ -43,6 +43,15 @@ func (m *Manager) placeOf(s *session) (leave func(), err error) {
 	return m.enter(false)
 }
 
+// placeFor is placeOf for a session that is to be opened: one that is held only for
+// its rest has its place already.
+func (m *Manager) placeFor(s *session) (leave func(), err error) {
+	if o := s.current(); o != nil && o.rest {
+		return m.keep(s), nil
+	}
+	return m.enter(false)
+}
+
 // holdLocked counts one more until leave is called.
 func (m *Manager) holdLocked(n *int) (leave func()) {
 	*n++

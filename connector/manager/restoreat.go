@@ -29,14 +29,17 @@ func (l Local) RestoreAt(ctx context.Context, id string, r control.RestoreReques
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current() != nil {
+	if o := s.current(); o != nil && !o.rest {
 		return control.Session{}, ErrOpen
 	}
-	leave, err := m.enter(false)
+	leave, err := m.placeFor(s)
 	if err != nil {
 		return control.Session{}, err
 	}
 	defer leave()
+	if err := m.endRest(ctx, s); err != nil {
+		return control.Session{}, err
+	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "restore at " + at.String(), byCommand: true, at: &at}); err != nil {
 		return control.Session{}, err
 	}

@@ -50,6 +50,7 @@ type opened struct {
 	own       bool // it goes on with the file that this machine had
 	fromCloud bool // its file was built from the log
 	leaving   bool // has no socket: taken only to be given up
+	rest      bool // has ended: taken only so that what is left of it is delivered
 
 	protection protection // when incoming messages may be acknowledged (A1)
 	delivery   *delivery  // of its messages to the application; nil without a webhook

@@ -51,14 +51,19 @@ func (m *Manager) standing(owner cloudstore.Owner, o *opened) (what stand, why l
 
 // noteOwned looks at an owner row of this connector's.
 func (m *Manager) noteOwned(row cloudstore.Owner) {
+	// Also what an earlier process left so: it died between the writing of the session's end and its release.
+	release := row.Backup != cloudstore.BackupOff && !m.opensByItself(row)
 	m.mu.Lock()
 	s, known := m.sessions[row.SessionID]
+	if !known && release && !m.closing {
+		s, known = m.entryLocked(row.SessionID), true
+	}
 	m.mu.Unlock()
 	if !known {
-		return // wanted closed, and from an earlier process: it is left to whoever asks for it
+		return
 	}
 	s.setFailover(row.Failover)
-	if s.current() == nil && row.Wanted == cloudstore.WantedClosed && row.Backup != cloudstore.BackupOff {
+	if release && s.current() == nil {
 		m.releaseLater(s)
 	}
 }

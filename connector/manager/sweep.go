@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ func (m *Manager) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	owners = slices.DeleteFunc(owners, func(o cloudstore.Owner) bool { return !m.opensByItself(o) })
 	var peers []ownership.Peer
 	if len(owners) > 0 {
 		if peers, err = m.peers(ctx); err != nil {
@@ -170,7 +172,7 @@ func (m *Manager) noteUnopened(ctx context.Context, o cloudstore.Owner, err erro
 func (m *Manager) openOwned(o cloudstore.Owner) {
 	now := time.Now()
 	switch {
-	case o.Wanted != cloudstore.WantedOpen || !now.After(o.NotBefore):
+	case !m.opensByItself(o) || !now.After(o.NotBefore):
 	case m.idle(o.SessionID, now):
 		m.openLater(o)
 	case m.rests(o.SessionID, now):

@@ -52,7 +52,7 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current() != nil && !r.Replace {
+	if o := s.current(); o != nil && !o.rest && !r.Replace {
 		return control.Session{}, ErrPaired
 	}
 	leave, err := m.placeOf(s)
@@ -68,7 +68,7 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	if err := f.fill(ctx, file); err != nil {
 		return control.Session{}, err
 	}
-	if err := m.pushFirst(ctx, s); err != nil {
+	if err := errors.Join(m.pushFirst(ctx, s), m.restAside(ctx, s, r.Replace)); err != nil {
 		return control.Session{}, err
 	}
 	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {

@@ -44,7 +44,7 @@ func (m *Manager) releaseUnheld(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("read owner of session: %w", err)
 	}
-	if owner.ConnectorID != m.opt.Lease.ConnectorID() || owner.Wanted != cloudstore.WantedClosed {
+	if owner.ConnectorID != m.opt.Lease.ConnectorID() || m.opensByItself(owner) {
 		return nil // it has changed meanwhile
 	}
 	state, detail := s.stateNow()
@@ -52,7 +52,7 @@ func (m *Manager) releaseUnheld(ctx context.Context, s *session) error {
 		state, detail = whatsapp.State(owner.State), owner.StateDetail
 	}
 	err = m.closeUnopened(ctx, s, openRequest{reason: "ended", anyWanted: true},
-		release{wanted: cloudstore.WantedClosed, forGood: true}, state, detail)
+		release{wanted: owner.Wanted, forGood: owner.Wanted == cloudstore.WantedClosed}, state, detail)
 	if errors.Is(err, ErrNoSession) { // a pairing that never came to a link
 		return m.opt.Store.Release(ctx, s.id, owner.Epoch, "", 0, "")
 	}
@@ -74,6 +74,9 @@ func (m *Manager) closeUnopened(ctx context.Context, s *session, r openRequest, 
 		return err
 	}
 	o.leaving = true
+	if o.rest { // how it ended, whatever it is closed for
+		state, detail = whatsapp.State(o.taken.Parent.Owner.State), o.taken.Parent.Owner.StateDetail
+	}
 	s.setState(state, detail)
 	if err := m.admit(ctx, s, o); err != nil {
 		return err

@@ -15,7 +15,7 @@ var ErrNotYet = errors.New("session may not be taken yet")
 // Ending is how a session came to an end that no connector mends by itself.
 type Ending struct {
 	State, Detail string
-	Wanted        string // WantedOpen or WantedClosed
+	Wanted        string // WantedOpen, WantedRest or WantedClosed
 	// Pause is how long nobody may take the session, by TiDB's clock; 0 for no such time.
 	Pause time.Duration
 }
@@ -29,14 +29,14 @@ const (
 )
 
 // End notes that the session held under epoch has ended, in one statement: from
-// then on no connector takes it over, whatever becomes of this one. The row is
-// still to be released. ErrFenced when the epoch is over. Calling it again is
+// then on no connector takes it over, whatever becomes of this one, or, with
+// WantedRest, only to deliver what is left. The row is still to be released. ErrFenced when the epoch is over. Calling it again is
 // harmless, but for the pause that begins anew.
 func (s *Store) End(ctx context.Context, sessionID string, epoch uint64, e Ending) error {
 	if err := ValidateSessionID(sessionID); err != nil {
 		return err
 	}
-	if len(e.State) > maxState || !slices.Contains([]string{WantedOpen, WantedClosed}, e.Wanted) || e.Pause < 0 {
+	if len(e.State) > maxState || !slices.Contains([]string{WantedOpen, WantedRest, WantedClosed}, e.Wanted) || e.Pause < 0 {
 		return fmt.Errorf("end session: %w: state %q, wanted %q, pause %s", ErrBadInput, e.State, e.Wanted, e.Pause)
 	}
 	pause := e.Pause.Microseconds()

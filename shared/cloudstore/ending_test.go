@@ -57,6 +57,44 @@ func TestEndWithPause(t *testing.T) {
 	}
 }
 
+// Of what has ended with something left to deliver the end stands in the row, and
+// whoever finds it without a holder takes it for that.
+func TestEndWithRest(t *testing.T) {
+	s, config := migrated(t)
+	register(t, s, "a")
+	register(t, s, "b")
+	taken := mustTake(t, s, "unlinked", "a")
+	end := cloudstore.Ending{State: "logged_out", Wanted: cloudstore.WantedRest}
+	if err := s.End(t.Context(), "unlinked", taken.Epoch, end); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, rawDB(t, config), "UPDATE connectors SET dead = 1 WHERE connector_id = 'a'")
+	owners, err := s.Takeable(t.Context(), "b", 10)
+	if err != nil || len(owners) != 1 || owners[0].Wanted != cloudstore.WantedRest {
+		t.Errorf("takeable: %+v, %v", owners, err)
+	}
+	r := request("unlinked", "b")
+	r.AnyWanted, r.MayCreate = false, false
+	if taken, err = s.Take(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	owner, err := s.Owner(t.Context(), "unlinked")
+	if err != nil || owner.Wanted != cloudstore.WantedRest || owner.State != "logged_out" {
+		t.Errorf("taken by a sweep: %+v, %v", owner, err)
+	}
+	if err := s.Release(t.Context(), "unlinked", taken.Epoch, "", 0, cloudstore.WantedRest); err != nil {
+		t.Error(err)
+	}
+	r = request("unlinked", "b")
+	r.AnyWanted, r.ByCommand, r.MayCreate = true, true, false
+	if _, err := s.Take(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if owner, err = s.Owner(t.Context(), "unlinked"); err != nil || owner.Wanted != cloudstore.WantedOpen {
+		t.Errorf("taken by name: %+v, %v", owner, err)
+	}
+}
+
 // What has ended for good is wanted closed from that statement on: nobody takes
 // it from a connector that dies before it could release it.
 func TestEndForGood(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 const (
 	WantedOpen   = "open"
 	WantedClosed = "closed"
+	WantedRest   = "rest" // it has ended, and what its application has not taken is still to be delivered
 
 	BackupFull        = "full"        // the log and the credentials
 	BackupCredentials = "credentials" // the credentials only: every start is safe
@@ -31,7 +32,7 @@ type Owner struct {
 	SessionID     string
 	ConnectorID   string // "" when nobody owns it
 	Epoch         uint64
-	Wanted        string    // WantedOpen or WantedClosed
+	Wanted        string    // WantedOpen, WantedRest or WantedClosed
 	ReservedFor   string    // connector that may take a free session first, or ""
 	ReservedUntil time.Time // until then; TiDB's clock; zero when not reserved
 	State         string    // what the owner last said, see connector/whatsapp
@@ -109,10 +110,10 @@ func (s *Store) SetState(ctx context.Context, sessionID string, epoch uint64, st
 	return nil
 }
 
-// SetWanted says whether a session is to be open: WantedOpen or WantedClosed.
+// SetWanted says whether a session is to be open: WantedOpen, WantedRest or WantedClosed.
 // ErrNotFound when the session was never taken.
 func (s *Store) SetWanted(ctx context.Context, sessionID, wanted string) error {
-	return s.setChoice(ctx, updateWanted, sessionID, "wanted", wanted, WantedOpen, WantedClosed)
+	return s.setChoice(ctx, updateWanted, sessionID, "wanted", wanted, WantedOpen, WantedRest, WantedClosed)
 }
 
 // SetBackup says what of a session is kept in the database: BackupFull,
@@ -152,7 +153,7 @@ func (s *Store) Release(ctx context.Context, sessionID string, epoch uint64, res
 	if err := ValidateSessionID(sessionID); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"", WantedOpen, WantedClosed}, wanted) {
+	if !slices.Contains([]string{"", WantedOpen, WantedRest, WantedClosed}, wanted) {
 		return fmt.Errorf("release session: %w: wanted %q", ErrBadInput, wanted)
 	}
 	err := s.withTransaction(ctx, func(tx *sql.Tx) error {

@@ -18,7 +18,7 @@ const (
 	// Candidates only: Take decides. A session without backup is worth only to
 	// the connector that has its file.
 	selectTakeable = `SELECT session_id, connector_id, epoch, wanted, reserved_for, reserved_until, state, state_detail, state_at, backup, failover, synced_at, not_before
-		FROM session_owners WHERE wanted = 'open' AND backup <> 'off' AND (not_before IS NULL OR not_before <= NOW(6)) AND (
+		FROM session_owners WHERE wanted IN ('open', 'rest') AND backup <> 'off' AND (not_before IS NULL OR not_before <= NOW(6)) AND (
 			connector_id IS NULL AND (reserved_for IS NULL OR reserved_for = ? OR reserved_until <= NOW(6))
 			OR failover = 'auto' AND connector_id <> ? AND connector_id NOT IN (SELECT connector_id FROM connectors WHERE NOT dead)
 		) ORDER BY COALESCE(reserved_for = ?, FALSE) DESC, session_id LIMIT ?`
@@ -45,7 +45,7 @@ func mayTake(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView) error {
 	if err := mayTakeYet(ctx, tx, o); err != nil {
 		return err
 	}
-	if o.Wanted != WantedOpen && !r.AnyWanted && !r.MayCreate {
+	if o.Wanted != WantedOpen && o.Wanted != WantedRest && !r.AnyWanted && !r.MayCreate {
 		return fmt.Errorf("%w: wanted %s", ErrNotTakeable, o.Wanted)
 	}
 	if o.ConnectorID == r.ConnectorID {

@@ -239,11 +239,23 @@ func contested(t *testing.T) {
 	s.ownDatabase()
 	c := s.paired("c")
 	s.talk(c)
+	s.contend(c)
+	s.waitStatus(`"state":"contested"`, "stop it, then restore the session")
+	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
+	_, err := c.Open(s.ctx, s.session)
+	s.must(err)
+	s.startsSafely(c)
+	s.nothingLost(c)
+}
+
+// contend has a clone log in until the connector gives the session up.
+func (s *scene) contend(c *rigConnector) {
+	s.t.Helper()
 	device := s.device()
 	for round := 1; ; round++ {
 		epoch := s.mine(c).Epoch
 		if n := world.WhatsApp.Faults().Replace(&device); n != 1 {
-			t.Fatalf("round %d: %d sockets", round, n)
+			s.t.Fatalf("round %d: %d sockets", round, n)
 		}
 		var mine control.Session
 		s.wait("the session to be taken again, or given up", func() bool {
@@ -253,17 +265,11 @@ func contested(t *testing.T) {
 		})
 		if mine.State == "contested" {
 			if round < 2 {
-				t.Error("given up at once")
+				s.t.Error("given up at once")
 			}
-			break
+			return
 		}
 	}
-	s.waitStatus(`"state":"contested"`, "stop it, then restore the session")
-	s.waitOwner("wanted = 'closed' AND connector_id IS NULL")
-	_, err := c.Open(s.ctx, s.session)
-	s.must(err)
-	s.startsSafely(c)
-	s.nothingLost(c)
 }
 
 // The phone unlinks the device while TiDB is away: the end is written when it is
@@ -335,11 +341,10 @@ func unlinkedAndDeleted(t *testing.T) {
 	s.waitAcknowledged()
 	s.must(s.owner.Unlink(s.ctx, s.device()))
 	s.must(c.WaitState(s.ctx, s.session, "logged_out"))
-	for s.mine(c).Epoch != 0 { // closed
-		s.pause()
-	}
+	s.waitOwner("wanted = 'rest' AND backup = 'off'")
 	app.Answer(0)
 	s.must(app.WaitTexts(s.ctx, texts...))
+	s.waitOwner("wanted = 'closed' AND state = 'logged_out'")
 }
 
 // The end of a session is the end of one term: linked again on another connector
