@@ -13,18 +13,16 @@ import (
 // Values of the label operation of SQS's errors.
 const (
 	operationCreate  = "create"
-	operationRemove  = "remove"
 	operationSend    = "send"
 	operationReceive = "receive"
 	operationDelete  = "delete"
-	operationExtend  = "extend"
 )
 
 type queueErrors struct{ *prometheus.CounterVec }
 
 func newQueueErrors(f factory) *queueErrors {
 	return &queueErrors{f.counters("sqs_errors_total", "Calls of SQS that failed, by what was asked for.", "operation",
-		operationCreate, operationRemove, operationSend, operationReceive, operationDelete, operationExtend)}
+		operationCreate, operationSend, operationReceive, operationDelete)}
 }
 
 // Queue watches a queue.
@@ -50,11 +48,6 @@ func (q *watchedQueue) Create(ctx context.Context, name string) (string, error) 
 	return url, q.note(operationCreate, err)
 }
 
-// Remove implements command.Queue.
-func (q *watchedQueue) Remove(ctx context.Context, url string) error {
-	return q.note(operationRemove, q.Queue.Remove(ctx, url))
-}
-
 // Send implements command.Queue.
 func (q *watchedQueue) Send(ctx context.Context, url string, m command.Message) error {
 	return q.note(operationSend, q.Queue.Send(ctx, url, m))
@@ -69,9 +62,4 @@ func (q *watchedQueue) Receive(ctx context.Context, url string, wait time.Durati
 // Delete implements command.Queue.
 func (q *watchedQueue) Delete(ctx context.Context, url, receipt string) error {
 	return q.note(operationDelete, q.Queue.Delete(ctx, url, receipt))
-}
-
-// Extend implements command.Queue.
-func (q *watchedQueue) Extend(ctx context.Context, url, receipt string, d time.Duration) error {
-	return q.note(operationExtend, q.Queue.Extend(ctx, url, receipt, d))
 }

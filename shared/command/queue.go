@@ -12,8 +12,8 @@ import (
 )
 
 // ErrNoQueue says that the queue does not exist: it was never created, or was
-// removed because its connector has been dead for long. The connector's answer
-// is to create it again, the sender's to leave the command to its row.
+// removed when its connector was forgotten. The connector's answer is to create
+// it again, the sender's to leave the command to its row.
 var ErrNoQueue = errors.New("queue does not exist")
 
 // ErrReceiptExpired says that a delivery's receipt is no longer good: the
@@ -27,10 +27,9 @@ var ErrReceiptExpired = errors.New("receipt has expired")
 // errors named at the methods are the only ones a caller can act on.
 type Queue interface {
 	// Create makes the connector's queue, or finds it when it is there already
-	// and brings its settings up to date. See QueueName for name.
+	// and brings its settings up to date. See QueueName for name. SQS refuses it
+	// for a minute after a queue of that name was removed.
 	Create(ctx context.Context, name string) (url string, err error)
-	// Remove deletes the queue and what is in it. A queue that does not exist is not an error.
-	Remove(ctx context.Context, url string) error
 	// Send sends m. Sending the same command and attempt again within five
 	// minutes delivers nothing new. ErrNoQueue when there is no such queue.
 	Send(ctx context.Context, url string, m Message) error
@@ -41,15 +40,12 @@ type Queue interface {
 	Receive(ctx context.Context, url string, wait time.Duration) ([]Delivery, error)
 	// Delete removes a delivery for good. ErrReceiptExpired when it may come again.
 	Delete(ctx context.Context, url, receipt string) error
-	// Extend hides a delivery for d from now (whole seconds, at most 12 h; 0
-	// makes it visible at once). ErrReceiptExpired when it is not this caller's any more.
-	Extend(ctx context.Context, url, receipt string, d time.Duration) error
 }
 
 // A Delivery is one message received.
 type Delivery struct {
 	Message Message
-	// Receipt names this delivery for Delete and Extend.
+	// Receipt names this delivery for Delete.
 	Receipt string
 	// Bad is set, wrapping ErrBadMessage, when the body is no message; Message is
 	// then zero. Such a delivery should be logged and deleted.

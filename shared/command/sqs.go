@@ -84,11 +84,18 @@ func (q *SQS) attributes() (map[string]string, error) {
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
-// Remove implements Queue.
-func (q *SQS) Remove(ctx context.Context, url string) error {
-	_, err := q.client.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &url})
+// Remove deletes the queue of that name and what is in it: whose connector is
+// forgotten (see QueueName). The address is SQS's answer, never one that somebody
+// has written down. ErrNoQueue when there is no such queue.
+func (q *SQS) Remove(ctx context.Context, name string) error {
+	found, err := q.client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if err != nil {
+		return fmt.Errorf("find queue %s: %w", name, classify(err))
+	}
+	_, err = q.client.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: found.QueueUrl})
+	// Gone meanwhile: by a call whose answer was lost, or by somebody else.
 	if err = classify(err); err != nil && !errors.Is(err, ErrNoQueue) {
-		return fmt.Errorf("remove queue %s: %w", queueOf(url), err)
+		return fmt.Errorf("remove queue %s: %w", name, err)
 	}
 	return nil
 }
@@ -148,26 +155,12 @@ func (q *SQS) Delete(ctx context.Context, url, receipt string) error {
 	return nil
 }
 
-// Extend implements Queue.
-func (q *SQS) Extend(ctx context.Context, url, receipt string, d time.Duration) error {
-	_, err := q.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
-		QueueUrl: &url, ReceiptHandle: &receipt, VisibilityTimeout: int32(d / time.Second), //nolint:gosec // G115: seconds of a command's time, not decades
-	})
-	if err != nil {
-		return fmt.Errorf("extend message of %s: %w", queueOf(url), classify(err))
-	}
-	return nil
-}
-
 // classify adds this package's sentinels to the errors a caller can act on.
 func classify(err error) error {
 	if _, ok := errors.AsType[*types.QueueDoesNotExist](err); ok {
 		return fmt.Errorf("%w: %w", ErrNoQueue, err)
 	}
 	if _, ok := errors.AsType[*types.ReceiptHandleIsInvalid](err); ok {
-		return fmt.Errorf("%w: %w", ErrReceiptExpired, err)
-	}
-	if _, ok := errors.AsType[*types.MessageNotInflight](err); ok {
 		return fmt.Errorf("%w: %w", ErrReceiptExpired, err)
 	}
 	// SQS answers an expired receipt of a FIFO queue with InvalidParameterValue.

@@ -14,9 +14,15 @@ import (
 	"cloudsession/shared/command"
 )
 
-// RunQueue runs, as subtests of t, what command.Queue promises against an
-// implementation of it.
-func RunQueue(t *testing.T, q command.Queue) {
+// Queue is what connectors do with queues, and what is done when one is forgotten.
+type Queue interface {
+	command.Queue
+	Remove(ctx context.Context, name string) error
+}
+
+// RunQueue runs, as subtests of t, what command.Queue and SQS.Remove promise
+// against an implementation of them.
+func RunQueue(t *testing.T, q Queue) {
 	t.Helper()
 	for _, c := range []struct {
 		name string
@@ -27,7 +33,6 @@ func RunQueue(t *testing.T, q command.Queue) {
 		{"message comes through whole", queueRoundTrip},
 		{"sent twice, delivered once", queueSendTwice},
 		{"session's commands keep their order", queueOrder},
-		{"extend and give back", queueExtend},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(&queueSuite{T: t, q: q}) })
 	}
@@ -35,18 +40,24 @@ func RunQueue(t *testing.T, q command.Queue) {
 
 type queueSuite struct {
 	*testing.T
-	q command.Queue
+	q Queue
 }
 
 // queue makes a queue that is removed at the end.
 func (s *queueSuite) queue() string {
 	s.Helper()
-	url, err := s.q.Create(s.Context(), command.QueueName("conformance", rand.Text()))
+	return s.create(command.QueueName("conformance", rand.Text()))
+}
+
+func (s *queueSuite) create(name string) (url string) {
+	s.Helper()
+	url, err := s.q.Create(s.Context(), name)
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() {
-		if err := s.q.Remove(context.WithoutCancel(s.Context()), url); err != nil {
+		err := s.q.Remove(context.WithoutCancel(s.Context()), name)
+		if err != nil && !errors.Is(err, command.ErrNoQueue) {
 			s.Error(err)
 		}
 	})
@@ -86,10 +97,7 @@ func (s *queueSuite) want(url string, wait time.Duration, want ...command.Messag
 
 func queueCreate(s *queueSuite) {
 	name := command.QueueName("conformance", "toko ☕ "+rand.Text())
-	first, err := s.q.Create(s.Context(), name)
-	if err != nil {
-		s.Fatal(err)
-	}
+	first := s.create(name)
 	s.send(first, message("personal"))
 	second, err := s.q.Create(s.Context(), name)
 	if err != nil || second != first {
@@ -98,18 +106,18 @@ func queueCreate(s *queueSuite) {
 	if got, err := s.q.Receive(s.Context(), second, time.Second); err != nil || len(got) != 1 {
 		s.Errorf("received %v, %v after creating again", got, err)
 	}
-	if err := s.q.Remove(s.Context(), first); err != nil {
-		s.Error(err)
-	}
 }
 
 func queueMissing(s *queueSuite) {
-	url := s.queue()
-	for range 2 { // the second finds nothing to remove
-		if err := s.q.Remove(s.Context(), url); err != nil {
-			s.Fatal(err)
-		}
+	name := command.QueueName("conformance", rand.Text())
+	url, other := s.create(name), s.queue()
+	if err := s.q.Remove(s.Context(), name); err != nil {
+		s.Fatal(err)
 	}
+	if err := s.q.Remove(s.Context(), name); !errors.Is(err, command.ErrNoQueue) {
+		s.Errorf("remove again: %v, want ErrNoQueue", err)
+	}
+	s.send(other, message("personal")) // nobody else's
 	if err := s.q.Send(s.Context(), url, message("personal")); !errors.Is(err, command.ErrNoQueue) {
 		s.Errorf("send: %v, want ErrNoQueue", err)
 	}
@@ -165,21 +173,4 @@ func queueOrder(s *queueSuite) {
 		s.Fatal(err)
 	}
 	s.want(url, 5*time.Second, second)
-}
-
-func queueExtend(s *queueSuite) {
-	url := s.queue()
-	m := message("personal")
-	s.send(url, m)
-	d := s.want(url, 5*time.Second, m)[0]
-	if err := s.q.Extend(s.Context(), url, d.Receipt, time.Minute); err != nil {
-		s.Fatal(err)
-	}
-	s.want(url, 0)
-	if err := s.q.Extend(s.Context(), url, d.Receipt, 0); err != nil {
-		s.Fatal(err)
-	}
-	if again := s.want(url, 5*time.Second, m)[0]; again.ReceiveCount != 2 {
-		s.Errorf("received %d times, want 2", again.ReceiveCount)
-	}
 }
