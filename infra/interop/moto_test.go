@@ -35,6 +35,7 @@ func TestMoto(t *testing.T) {
 		Known: sqsconformance.Known{
 			NoWakeOnDelete: true, DuplicateGetsNewID: true, DuplicateAfterDelete: true, NoAttemptID: true,
 			OldReceiptDeletes: true, NoKeyCheck: true, NoAttributeCheck: true,
+			NameFreeAtOnce: true,
 		},
 	})
 }

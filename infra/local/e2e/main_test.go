@@ -57,6 +57,7 @@ func runTests(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, "start the system:", err)
 		return 1
 	}
+	world.Stack.Queue().SetNameTaken(4 * time.Second) // SQS's minute would be waited for
 	if err := grantScenes(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "grant the tests' databases:", err)
 		code = 1

@@ -62,6 +62,21 @@ func createAgain(s *suite) {
 	s.wantCode("FIFO queue without its suffix", err, "InvalidParameterValue")
 }
 
+func createDeleted(s *suite) {
+	if s.known.NameFreeAtOnce {
+		return
+	}
+	name := "conformance-" + rand.Text() + ".fifo"
+	url := s.create(name, nil)
+	if _, err := s.client.DeleteQueue(s.ctx, &sqs.DeleteQueueInput{QueueUrl: &url}); err != nil {
+		s.Fatal(err)
+	}
+	_, err := s.client.CreateQueue(s.ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"FifoQueue": "true"}})
+	if _, ok := errors.AsType[*types.QueueDeletedRecently](err); !ok {
+		s.Errorf("created after it was deleted: got %v, want QueueDeletedRecently", err)
+	}
+}
+
 func changeSettings(s *suite) {
 	url := s.queue(attributes{"MessageRetentionPeriod": "900", "VisibilityTimeout": "30"})
 	_, err := s.client.SetQueueAttributes(s.ctx, &sqs.SetQueueAttributesInput{

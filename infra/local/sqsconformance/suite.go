@@ -46,6 +46,8 @@ type Known struct {
 	NoKeyCheck bool
 	// NoAttributeCheck: unknown queue attributes are accepted.
 	NoAttributeCheck bool
+	// NameFreeAtOnce: the name of a deleted queue may be used again without waiting a minute.
+	NameFreeAtOnce bool
 }
 
 // Run runs the whole suite as subtests of t.
@@ -58,6 +60,7 @@ func Run(t *testing.T, target Target) {
 		{"queue is found by its name", findQueue},
 		{"missing queue has its own error", missingQueue},
 		{"creating again", createAgain},
+		{"name of a deleted queue is taken for a while", createDeleted},
 		{"settings change", changeSettings},
 		{"message comes through whole", roundTrip},
 		{"group keeps its order and is locked", groupLock},

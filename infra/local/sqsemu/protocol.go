@@ -36,6 +36,12 @@ func errNoQueue() *apiError {
 	return e
 }
 
+func errDeletedRecently() *apiError {
+	e := fail("QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another with the same name.")
+	e.query = "AWS.SimpleQueueService.QueueDeletedRecently"
+	return e
+}
+
 type operation func(s *Server, ctx context.Context, c call) (any, *apiError)
 
 // A call is one request: its body and the address the caller knows us by.

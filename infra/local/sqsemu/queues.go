@@ -1,6 +1,7 @@
 package sqsemu
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -69,8 +70,11 @@ func (s *Server) createQueue(_ context.Context, host string, in createQueueInput
 		}
 		return queueURL(host, in.QueueName), nil
 	}
+	if at, ok := s.deleted[in.QueueName]; ok && time.Since(at) < cmp.Or(s.nameTaken, defaultNameTaken) {
+		return nil, errDeletedRecently()
+	}
 	if s.queues == nil {
-		s.queues = map[string]*queue{}
+		s.queues, s.deleted = map[string]*queue{}, map[string]time.Time{}
 	}
 	s.queues[in.QueueName] = newQueue(in.QueueName, wanted)
 	return queueURL(host, in.QueueName), nil
@@ -145,6 +149,7 @@ func (s *Server) deleteQueue(_ context.Context, _ string, in queueRef) (any, *ap
 		return nil, err
 	}
 	delete(s.queues, q.name)
+	s.deleted[q.name] = time.Now()
 	q.wakeReceivers() // they find the queue gone
 	return struct{}{}, nil
 }

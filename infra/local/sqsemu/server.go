@@ -28,6 +28,9 @@ type Server struct {
 	seq    uint64 // numbers messages and receipts
 	fault  func(operation string) Fault
 
+	deleted   map[string]time.Time // when, by the queue's name
+	nameTaken time.Duration        // from then on; 0: defaultNameTaken
+
 	http   *http.Server
 	addr   net.Addr
 	cancel context.CancelFunc
@@ -50,6 +53,17 @@ func (s *Server) SetFault(hook func(operation string) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = hook
+}
+
+// defaultNameTaken is how long SQS refuses the name of a queue that was deleted.
+const defaultNameTaken = time.Minute
+
+// SetNameTaken changes how long the name of a deleted queue can't be used again,
+// a minute if not set, for tests that have no minute to wait.
+func (s *Server) SetNameTaken(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nameTaken = d
 }
 
 func (s *Server) faultFor(operation string) Fault {

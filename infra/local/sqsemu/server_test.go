@@ -138,6 +138,44 @@ func TestDeduplicationEndsAfterFiveMinutes(t *testing.T) {
 	})
 }
 
+func TestNameOfADeletedQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sqsemu.Server
+		c := client("http://emulator", direct{&s})
+		create := func() error {
+			_, err := c.CreateQueue(t.Context(), &sqs.CreateQueueInput{
+				QueueName: aws.String("q.fifo"), Attributes: map[string]string{"FifoQueue": "true"},
+			})
+			return err
+		}
+		remove := func() {
+			t.Helper()
+			if _, err := c.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: aws.String("http://emulator/q.fifo")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, wait := range []time.Duration{time.Minute, 2 * time.Second} {
+			if wait != time.Minute {
+				s.SetNameTaken(wait)
+			}
+			if err := create(); err != nil {
+				t.Fatal(err)
+			}
+			remove()
+			time.Sleep(wait - time.Second)
+			if _, ok := errors.AsType[*types.QueueDeletedRecently](create()); !ok {
+				t.Errorf("the name is free again within %v", wait)
+			}
+			time.Sleep(time.Second)
+			if err := create(); err != nil {
+				t.Errorf("after %v: %v", wait, err)
+			}
+			remove()
+			time.Sleep(wait)
+		}
+	})
+}
+
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s sqsemu.Server
