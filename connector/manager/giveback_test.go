@@ -92,6 +92,9 @@ func TestOpeningThatFailsKeepsTheNewestState(t *testing.T) {
 	if sends, err := s.current().wa.Inbox().Unfinished(t.Context()); err != nil || len(sends) != 2 {
 		t.Errorf("%d sends are to be repeated, %v; want both that were promised", len(sends), err)
 	}
+	if v := o.m.Overview(); v.OpenSends != 2 || v.OldestSend <= 0 {
+		t.Errorf("metrics are shown %d sends, the oldest %v old; want 2 of some age", v.OpenSends, v.OldestSend)
+	}
 }
 
 // An opening that the process's end breaks off leaves the session to the next process
