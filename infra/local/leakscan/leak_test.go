@@ -22,7 +22,8 @@ import (
 // at debug, and then looks for each key, secret, token, code, name and text that was
 // in use: in every log, row, file of TiDB, queue message, answer and metric. The last
 // step plants one in the ordinary way and finds it in each of these places, so that
-// the silence before means something.
+// the silence before means something. Metrics have no place for a name: there the
+// program's version and the deployment's name are found instead.
 func TestNothingLeaks(t *testing.T) {
 	r := start(t)
 	a := r.connector("a")
@@ -36,6 +37,7 @@ func TestNothingLeaks(t *testing.T) {
 	b := r.handOver()
 	r.refusedDelivery(b)
 	r.outage(b)
+	r.metrics(b)
 	r.must(b.Kill9())
 	r.must(os.RemoveAll(b.DataDir()))
 	r.call(r.token, http.StatusOK, http.MethodPost, r.path("/restore"), nil)
@@ -44,10 +46,11 @@ func TestNothingLeaks(t *testing.T) {
 	a = r.rekeyed(a)
 	r.misconfigured(a)
 	r.damaged(a)
-	r.metrics(a)
 	r.rows()
 	r.call(r.token, http.StatusOK, http.MethodDelete, r.path(""), nil)
 	r.talk(a)
+	r.must(r.watch())
+	r.scrapeAll()
 	r.rows()
 	r.files()
 
@@ -61,6 +64,8 @@ func TestNothingLeaks(t *testing.T) {
 		}
 	}
 	r.looked(&r.canary, inLogs, inCLI, inAPI, inQueue, inRows, inFiles)
+	r.looked(&r.emf, inLogs, inWatch)
+	r.looked(r.labels(), inMetrics)
 	r.disks()
 	r.planted()
 }
@@ -182,6 +187,9 @@ func (r *run) outage(c *rig.Connector) {
 		r.t.Errorf("the API without its database answered %d", response.Status)
 	}
 	r.cli(c, nil, "inspect", "list", r.session)
+	if r.watch() == nil {
+		r.t.Error("the function that watches found nothing wrong with a database that is away")
+	}
 	r.must(r.rig.Stack.StartDatabase(r.ctx))
 	r.delivered(c, coming...) // without TiDB the connector's lease may have run out before
 	r.pushed(c)
@@ -218,6 +226,7 @@ func (r *run) moves(c *rig.Connector, session string) {
 func (r *run) rekeyed(c *rig.Connector) *rig.Connector {
 	r.t.Helper()
 	old := r.rig.Stack.SessionSecret()
+	r.metrics(c)
 	r.must(c.Stop(rig.StopTime))
 	r.env = append(r.env, "SESSION_ENCRYPTION_SECRET="+r.configured("the new secret", random("secret-")+random("")), "SESSION_ENCRYPTION_SECRET_PREVIOUS="+old)
 	c = r.connector(c.ID())
@@ -250,6 +259,7 @@ func (r *run) misconfigured(c *rig.Connector) {
 	if _, err := wrong.Open(r.ctx, r.session); err == nil {
 		r.t.Error("a session was opened under a wrong secret")
 	}
+	r.metrics(wrong)
 	r.must(wrong.Stop(rig.StopTime))
 	r.open(c, r.session)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -35,6 +34,7 @@ const (
 	inRows    = "the rows in TiDB"
 	inFiles   = "TiDB's files"
 	inMetrics = "the metrics"
+	inWatch   = "the log of the function that watches"
 )
 
 // run is one whole run and what is looked for in it.
@@ -47,6 +47,7 @@ type run struct {
 	config  Scanner // not on a connector's disk either
 	numbers Scanner // the phones': nowhere but where a command shows them
 	canary  Scanner // everywhere: no secret, and shows that a place was looked at
+	emf     Scanner // in the functions' metrics, which are lines of their logs
 	seen    places
 	app     *rig.Webhook
 	env     []string // of every connector
@@ -55,6 +56,9 @@ type run struct {
 	owner, peer *watest.Phone
 	token       string
 	dirs        []string // of the connectors
+	connectors  []*rig.Connector
+	scraped     map[*rig.Connector]bool
+	deployment  string // whose metrics the functions' are
 	texts       int
 }
 
@@ -90,15 +94,17 @@ func (r *run) configured(what, value string) string {
 func start(t *testing.T) *run {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
-	r := &run{t: t, ctx: ctx, dir: t.TempDir(), session: random("canary-")}
+	r := &run{t: t, ctx: ctx, dir: t.TempDir(), session: random("canary-"), deployment: random("deployment-"), scraped: map[*rig.Connector]bool{}}
 	r.canary.Add("the session's name", []byte(r.session))
+	r.emf.Add("the dimension of metrics", []byte(`"Deployment":"`+r.deployment+`"`))
 	environment := map[string]string{"LOG_LEVEL": "debug", "AWS_ENDPOINT_URL_SQS": r.queue(), "AWS_REGION": "local"}
 	checker, err := apitest.New()
 	r.must(err)
 	r.rig, err = rig.Start(ctx, rig.Options{
 		Dir: filepath.Join(r.dir, "stack"), Out: log{&r.seen, inLogs},
-		Env:    rig.Unhurried,
-		Getenv: func(name string) string { return environment[name] },
+		Env:         rig.Unhurried,
+		FunctionEnv: []string{"DEPLOYMENT=" + r.deployment},
+		Getenv:      func(name string) string { return environment[name] },
 		Transport: func(next http.RoundTripper) http.RoundTripper {
 			return recorder{&r.seen, inAPI, false, checker.Transport(next)}
 		},
@@ -180,6 +186,7 @@ func (r *run) connector(id string, env ...string) *rig.Connector {
 	env = slices.Concat(r.env, []string{"GORACE=exitcode=0", "METRICS_ADDR=127.0.0.1:0"}, env)
 	c, err := r.rig.StartConnector(r.ctx, id, dir, env...)
 	r.must(err)
+	r.connectors = append(r.connectors, c)
 	r.t.Cleanup(func() {
 		select {
 		case <-c.Done(): // it was stopped or killed on purpose
@@ -333,40 +340,6 @@ func (r *run) call(token string, status int, method, path string, body any) {
 }
 
 func (r *run) path(what string) string { return "/cloud/sessions/" + r.session + what }
-
-// metrics notes a connector's metrics, if it has any.
-func (r *run) metrics(c *rig.Connector) {
-	r.t.Helper()
-	cmd := c.Command(r.ctx, "config")
-	variables, err := cmd.Output()
-	r.must(err)
-	if !strings.Contains(string(variables), "METRICS_ADDR") {
-		r.t.Log("this connector has no metrics")
-		return
-	}
-	base, err := c.MetricsURL()
-	for err != nil { // not said yet
-		select {
-		case <-r.ctx.Done():
-			r.t.Fatal(err)
-		case <-time.After(20 * time.Millisecond):
-		}
-		base, err = c.MetricsURL()
-	}
-	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		request, err := http.NewRequestWithContext(r.ctx, http.MethodGet, base+path, http.NoBody)
-		r.must(err)
-		request.Close = true
-		response, err := http.DefaultClient.Do(request)
-		r.must(err)
-		body, err := io.ReadAll(response.Body)
-		r.must(errors.Join(err, response.Body.Close()))
-		if len(body) == 0 && path == "/metrics" {
-			r.t.Error("the metrics are empty")
-		}
-		r.seen.add(inMetrics, body)
-	}
-}
 
 // files notes every file of the database.
 func (r *run) files() {

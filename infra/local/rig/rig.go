@@ -35,6 +35,8 @@ type Options struct {
 	// Getenv is the environment of stack.Options: other services than the local
 	// ones, log levels. Default: none.
 	Getenv func(string) string
+	// FunctionEnv are more variables of every function, "NAME=value".
+	FunctionEnv []string
 	// Env are variables of every connector, "NAME=value"; those that it is started
 	// with win.
 	Env []string
@@ -71,7 +73,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out, Built: o.Built, Getenv: o.Getenv}); err != nil {
+	if r.Stack, err = stack.Start(ctx, stack.Options{Dir: o.Dir, Out: o.Out, Built: o.Built, Getenv: o.Getenv, FunctionEnv: o.FunctionEnv}); err != nil {
 		return nil, err
 	}
 	if r.token, err = r.Stack.Token(); err != nil {
