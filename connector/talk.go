@@ -106,7 +106,7 @@ takes the same: POST /v1/sessions/<session>/send {"to":"…","text":"…","key":
 }
 
 func messagesCommand(p program) *cobra.Command {
-	var follow, asJSON bool
+	var follow, lost, asJSON bool
 	var after int64
 	cmd := &cobra.Command{
 		Use:   "messages <session>",
@@ -116,24 +116,35 @@ func messagesCommand(p program) *cobra.Command {
 With --follow new messages are printed as they come, until interrupted, also across a
 restore of the session. --after goes on where an earlier call stopped: numbers only grow,
 with gaps, wide ones over a restore. With --json each line is an object whose "key" is the
-same for a message however often it is shown, here or to the webhook.`,
+same for a message however often it is shown, here or to the webhook.
+
+With --lost it prints, of a session that this machine has lost, what only its files hold:
+what was acknowledged while TiDB was away and is neither there nor delivered. Their numbers
+are those of their time.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client()
 			if err != nil {
 				return err
 			}
-			return c.Messages(cmd.Context(), args[0], after, follow, func(m control.Message) error {
+			print := func(m control.Message) error {
 				if asJSON {
 					return json.NewEncoder(p.out).Encode(m)
 				}
 				return printMessage(p.out, m)
-			})
+			}
+			if lost {
+				return c.Lost(cmd.Context(), args[0], print)
+			}
+			return c.Messages(cmd.Context(), args[0], after, follow, print)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new messages until interrupted")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	cmd.Flags().BoolVar(&lost, "lost", false, "what only files of ended terms on this machine hold")
 	cmd.Flags().Int64Var(&after, "after", 0, "only messages after this number")
+	cmd.MarkFlagsMutuallyExclusive("lost", "follow")
+	cmd.MarkFlagsMutuallyExclusive("lost", "after")
 	return cmd
 }
 

@@ -96,7 +96,15 @@ func (c *Client) Pair(ctx context.Context, sessionID string, r PairRequest, repo
 // Messages calls report for each received message after the given number.
 func (c *Client) Messages(ctx context.Context, sessionID string, after int64, follow bool, report func(Message) error) error {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "follow": {strconv.FormatBool(follow)}}
-	path := sessionPath(sessionID, "messages") + "?" + q.Encode()
+	return c.messages(ctx, sessionPath(sessionID, "messages")+"?"+q.Encode(), report)
+}
+
+// Lost calls report for each message that only files of ended terms on the connector's machine hold.
+func (c *Client) Lost(ctx context.Context, sessionID string, report func(Message) error) error {
+	return c.messages(ctx, sessionPath(sessionID, "lost"), report)
+}
+
+func (c *Client) messages(ctx context.Context, path string, report func(Message) error) error {
 	return c.stream(ctx, http.MethodGet, path, nil, func(line json.RawMessage) error {
 		var m struct {
 			Message

@@ -27,6 +27,8 @@ type Connector interface {
 	// Messages reports received messages after the given number, and goes on
 	// with new ones when follow is set, until ctx ends.
 	Messages(ctx context.Context, sessionID string, after int64, follow bool, report func(Message) error) error
+	// Lost reports the messages that only files of ended terms on this machine hold.
+	Lost(ctx context.Context, sessionID string, report func(Message) error) error
 	Drainer
 	Mover
 	Status(err error) int
@@ -51,6 +53,7 @@ func Handler(c Connector) http.Handler {
 	mux.HandleFunc("POST /v1/sessions/{id}/pair", whole(h.pair))
 	mux.HandleFunc("POST /v1/sessions/{id}/send", whole(h.send))
 	mux.HandleFunc("GET /v1/sessions/{id}/messages", whole(h.messages))
+	mux.HandleFunc("GET /v1/sessions/{id}/lost", whole(h.lost))
 	mux.HandleFunc("POST /v1/sessions/{id}/import", h.importFile) // reads its file to the end itself
 	mux.HandleFunc("POST /v1/sessions/{id}/export", whole(h.exportFile))
 	mux.HandleFunc("POST /v1/drain", whole(h.drain))
@@ -143,8 +146,21 @@ func (h handler) messages(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, errorBody{Error: "after must be a whole number"})
 		return
 	}
+	h.streamMessages(w, func(report func(Message) error) error {
+		return h.c.Messages(r.Context(), r.PathValue("id"), after, r.URL.Query().Get("follow") == "true", report)
+	})
+}
+
+func (h handler) lost(w http.ResponseWriter, r *http.Request) {
+	h.streamMessages(w, func(report func(Message) error) error {
+		return h.c.Lost(r.Context(), r.PathValue("id"), report)
+	})
+}
+
+// streamMessages sends what read reports, a line each.
+func (h handler) streamMessages(w http.ResponseWriter, read func(report func(Message) error) error) {
 	s := stream{w: w}
-	err = h.c.Messages(r.Context(), r.PathValue("id"), after, r.URL.Query().Get("follow") == "true", func(m Message) error {
+	err := read(func(m Message) error {
 		s.send(m)
 		return s.err
 	})

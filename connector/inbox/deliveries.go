@@ -43,6 +43,12 @@ func (in *Inbox) StartDelivery(ctx context.Context) error {
 	return nil
 }
 
+// Delivers reports whether StartDelivery was ever called for the session.
+func (in *Inbox) Delivers(ctx context.Context) (bool, error) {
+	_, ok, err := in.Mark(ctx, deliverAfter)
+	return ok, err
+}
+
 // Undelivered returns up to limit messages with a Seq above after that are still to be delivered, oldest first.
 // There are none before StartDelivery.
 func (in *Inbox) Undelivered(ctx context.Context, after int64, limit int) ([]Pending, error) {

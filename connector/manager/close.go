@@ -167,7 +167,11 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 	}
 	s.log.WarnContext(ctx, "session lost: its file is set aside", "reason", why.text, "epoch", o.taken.Epoch)
 	m.noteLoss(s, why)
-	return s.files.setAside()
+	if err := errors.Join(o.shutReplication(), s.files.setAside()); err != nil {
+		return err
+	}
+	m.sayOnlyHere(ctx, s, o.file.Path())
+	return nil
 }
 
 // closeUncopied ends a term of a session that is not in the cloud. Nothing is pushed
@@ -248,6 +252,7 @@ func (m *Manager) loseLocked(ctx context.Context, s *session, why loss) {
 	if err := errors.Join(err, o.shut(), s.files.setAside()); err != nil {
 		s.log.ErrorContext(ctx, "close lost session", "error", err)
 	}
+	m.sayOnlyHere(ctx, s, o.file.Path())
 	m.noteLoss(s, why)
 }
 

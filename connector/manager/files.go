@@ -156,20 +156,25 @@ func (s sessionFiles) setAsideOthers(keep string) error {
 	return pruneAside(aside)
 }
 
-func pruneAside(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
-	if err != nil || len(files) <= keptAside {
-		return err
-	}
-	// Names are epochs: the longer number is the larger one.
+// byEpoch sorts files of one folder that are named after epochs, newest first: the
+// longer number is the larger one.
+func byEpoch(files []string) {
 	slices.SortFunc(files, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(b) - len(a)
 		}
 		return strings.Compare(b, a)
 	})
+}
+
+func pruneAside(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	if err != nil || len(files) <= keptAside {
+		return err
+	}
+	byEpoch(files)
 	for _, f := range files[keptAside:] {
-		if holdsUndelivered(f) {
+		if holdsMessages(f) {
 			continue
 		}
 		for _, suffix := range []string{"", "-wal", "-shm"} {

@@ -40,7 +40,21 @@ type leftover struct {
 
 // openLeftover opens a file of an ended term. It returns nil if there is nothing
 // in it to deliver.
-func openLeftover(ctx context.Context, path string) (_ *leftover, err error) {
+func openLeftover(ctx context.Context, path string) (*leftover, error) {
+	l, err := openEnded(ctx, path)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	list, err := l.Undelivered(ctx, 0, 1)
+	if err != nil || len(list) == 0 {
+		return nil, errors.Join(err, l.file.Close())
+	}
+	return l, nil
+}
+
+// openEnded opens a file of an ended term, whatever is in it. It returns nil if no
+// term ever began in it.
+func openEnded(ctx context.Context, path string) (*leftover, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("look for session file: %w", err)
 	}
@@ -49,21 +63,21 @@ func openLeftover(ctx context.Context, path string) (_ *leftover, err error) {
 		return nil, err
 	}
 	l := &leftover{file: f, Inbox: inbox.New(f.DB(), inbox.Options{})}
-	some, err := l.look(ctx)
-	if err != nil || !some {
+	begun, err := l.look(ctx)
+	if err != nil || !begun {
 		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
 }
 
-// look reports whether there is anything to deliver.
+// look reports whether a term ever began in the file.
 func (l *leftover) look(ctx context.Context) (bool, error) {
 	state, err := l.file.State(ctx)
 	if err != nil {
 		return false, err
 	}
 	if state.SessionID == "" {
-		return false, nil // no term ever began in it
+		return false, nil
 	}
 	if err := inbox.Migrate(ctx, l.file.DB()); err != nil {
 		return false, err
@@ -77,8 +91,7 @@ func (l *leftover) look(ctx context.Context) (bool, error) {
 	}
 	// While a base is due, changes may have gone unnoted.
 	l.id, l.all = state.SessionID, rest || state.NeedBase
-	list, err := l.Undelivered(ctx, 0, 1)
-	return len(list) > 0, err
+	return true, nil
 }
 
 // mine reports whether only this file has a message.
@@ -124,26 +137,6 @@ func (l *leftover) NextUndelivered(ctx context.Context, chats []string, after in
 		}
 		after = m.Seq
 	}
-}
-
-// holdsUndelivered reports whether a file that was set aside must stay. One that
-// can't be read stays until its messages would have expired.
-func holdsUndelivered(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	l, err := openLeftover(ctx, path)
-	if err != nil {
-		return !errors.Is(err, capture.ErrCorrupt) && time.Since(info.ModTime()) < inbox.Retention
-	}
-	if l == nil {
-		return false
-	}
-	_ = l.file.Close() // it was only looked at
-	return true
 }
 
 // leftovers delivers what the files of ended terms hold.
@@ -402,5 +395,9 @@ func (l *leftovers) fenced(ctx context.Context, s *session) error {
 		return nil // it may be opened again, and delivers then
 	}
 	s.log.Warn("session file set aside: another connector has taken the session", "epoch", state.Epoch, "now", owner.Epoch)
-	return s.files.setAside()
+	if err := s.files.setAside(); err != nil {
+		return err
+	}
+	l.m.sayOnlyHere(ctx, s, path)
+	return nil
 }

@@ -181,7 +181,7 @@ func TestLeftoversAreDelivered(t *testing.T) {
 	app.wait(t, "taken", func(_ int, ids []string) bool { return slices.Equal(firsts(ids), want) })
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for late := time.After(2 * time.Minute); holdsUndelivered(kept[0]); { // what was delivered is noted in the file
+	for late := time.After(2 * time.Minute); holdsMessages(kept[0]); { // what was delivered is noted in the file
 		select {
 		case <-tick.C:
 		case <-late:
@@ -194,6 +194,33 @@ func TestLeftoversAreDelivered(t *testing.T) {
 	}
 	if _, err := os.Stat(kept[0]); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file stays without a reason: %v", err)
+	}
+}
+
+// Without an application nothing tells who has read what. A file stays as long as it
+// alone holds messages that are remembered.
+func TestFilesWithMessagesStayWithoutAnApplication(t *testing.T) {
+	files := filesOf(t.TempDir(), "toko ☕")
+	undelivered := func(box *inbox.Inbox) {
+		if err := box.ClearMark(t.Context(), "deliver_after"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endedTerm(t, files, 4, undelivered)
+	if err := files.setAside(); err != nil {
+		t.Fatal(err)
+	}
+	for epoch := uint64(5); epoch < 10; epoch++ {
+		if err := os.WriteFile(files.newPath(epoch), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := files.setAside(); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(files.dir, "aside", "*.db"))
+	if err != nil || len(kept) != keptAside+1 || filepath.Base(kept[0]) != "4.db" {
+		t.Fatalf("kept: %v, %v; want the newest %d and the one with messages", kept, err, keptAside)
 	}
 }
 

@@ -135,6 +135,9 @@ const messagesAtOnce = 200
 func (l Local) Messages(ctx context.Context, id string, after int64, follow bool, report func(control.Message) error) error {
 	for {
 		o, err := l.m.live(id)
+		if errors.Is(err, ErrNotOpen) {
+			return l.m.notOpen(ctx, id)
+		}
 		if err != nil {
 			return err
 		}
@@ -239,7 +242,7 @@ func (l Local) Status(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, ErrNoSession), errors.Is(err, replicate.ErrNoPoint):
 		return http.StatusNotFound
-	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired),
+	case errors.Is(err, ErrNotOpen), errors.Is(err, ErrElsewhere), errors.Is(err, ErrPaired), errors.Is(err, errBusy),
 		errors.Is(err, ErrOpen), errors.Is(err, errBanned), errors.Is(err, errLogDamaged),
 		errors.Is(err, ErrFull), errors.Is(err, ErrDraining):
 		return http.StatusConflict

@@ -149,6 +149,7 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 		m.giveBack(ctx, s, taken, prior.startsHere(taken), err)
 		return nil, err
 	}
+	m.saySuperseded(ctx, s, prior, taken)
 	// Who asks for it by name wants it open, whatever it was.
 	o.rest = taken.Parent.Owner.Wanted == cloudstore.WantedRest && !r.byCommand && !r.create
 	if o.fromCloud {
