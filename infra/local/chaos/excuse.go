@@ -128,6 +128,9 @@ func (h *Harness) excused() map[string]int {
 		device := l.device
 		l.mu.Unlock()
 		lost = append(lost, h.rig.WhatsApp.LostBy(device)...)
+		for _, session := range l.unlinkedSessions() {
+			lost = append(lost, l.overdue(session)...)
+		}
 	}
 	reasons := map[string]int{}
 	for _, c := range lost {
