@@ -26,10 +26,11 @@ var never = regexp.MustCompile(`^panic: |^fatal error: |^unexpected fault|runtim
 
 // expected are the messages of level ERROR that the faults here explain. The end
 // of a session is what its late handlers run into: its context first, then the
-// closed file (W5). So is the end of its socket, for who answers a message that
-// came through it: the message comes again through the next one.
+// closed file (W5), or a device that its phone has unlinked. So is the end of its
+// socket, for who answers a message that came through it: the message comes again
+// through the next one.
 var expected = regexp.MustCompile(`^(whatsmeow: (Error reading from websocket|Error sending close to websocket|Failed to handle|` +
-	`Failed to send retry receipt for .*: websocket not connected$|.*(sql: database is closed|context canceled)$)` +
+	`Failed to send retry receipt for .*: websocket not connected$|.*(sql: database is closed|context canceled|invalid use of deleted device)$)` +
 	`|message not taken, it will come again$)`)
 
 // variable is what differs from one line of a kind to the next.
