@@ -26,24 +26,27 @@ const (
 )
 
 // queue sets up SQS, without touching the network.
-func (c *Config) queue(ctx context.Context) (*command.SQS, error) {
+func (q Queues) queue(ctx context.Context) (*command.SQS, error) {
 	keys, err := awsCredentials(ctx, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	settings := c.sqs()
+	settings := q.sqs()
 	settings.Credentials = keys
 	return command.NewSQS(settings)
 }
 
-func (c *Config) sqs() command.SQSConfig {
-	return command.SQSConfig{Region: c.AWSRegion, Endpoint: c.SQSEndpoint, DeadLetterARN: c.DeadLetters}
+func (q Queues) sqs() command.SQSConfig {
+	return command.SQSConfig{Region: q.AWSRegion, Endpoint: q.SQSEndpoint, DeadLetterARN: q.DeadLetters}
 }
 
-// queueProblems is what queue would fail with, all of it.
-func (c *Config) queueProblems() []error {
-	list := c.sqs().Problems()
+// problems is what queue would fail with, all of it, and what no queue can be called.
+func (q Queues) problems() []error {
+	list := q.sqs().Problems()
 	if _, err := awsCredentials(context.Background(), os.Getenv); err != nil {
+		list = append(list, err)
+	}
+	if err := q.prefixProblem(); err != nil {
 		list = append(list, err)
 	}
 	return list

@@ -31,11 +31,8 @@ type Config struct {
 	Local
 	Webhook
 	Monitoring
+	Queues
 
-	QueuePrefix  string `env:"QUEUE_PREFIX" envDefault:"cloudsession" help:"first part of this connector's queue name"`
-	DeadLetters  string `env:"QUEUE_DEAD_LETTER_ARN" help:"ARN of a FIFO queue for messages that were refused five times"`
-	SQSEndpoint  string `env:"AWS_ENDPOINT_URL_SQS" help:"another SQS endpoint than AWS's, such as the local emulator"`
-	AWSRegion    string `env:"AWS_REGION" envDefault:"ap-southeast-1" help:"AWS region of the queues"`
 	Capacity     int    `env:"CAPACITY" envDefault:"1000" help:"how many sessions this connector holds at most"`
 	DeviceName   string `env:"DEVICE_NAME" envDefault:"Cloud Session Sync" help:"name in the phone's list of linked devices"`
 	TestService  string `env:"WHATSAPP_TEST_SERVICE" help:"host:port of a simulated WhatsApp service on this machine; empty for the real one"`
@@ -67,6 +64,14 @@ type Secrets struct {
 type Local struct {
 	ConnectorID string `env:"CONNECTOR_ID" help:"name of this connector, unique among all; without it: the host name"`
 	DataDir     string `env:"DATA_DIR" envDefault:"./data/connector" help:"folder for the session files and the local socket"`
+}
+
+// Queues says where the connectors' queues are, and what they are called.
+type Queues struct {
+	QueuePrefix string `env:"QUEUE_PREFIX" envDefault:"cloudsession" help:"first part of this connector's queue name"`
+	DeadLetters string `env:"QUEUE_DEAD_LETTER_ARN" help:"ARN of a FIFO queue for messages that were refused five times"`
+	SQSEndpoint string `env:"AWS_ENDPOINT_URL_SQS" help:"another SQS endpoint than AWS's, such as the local emulator"`
+	AWSRegion   string `env:"AWS_REGION" envDefault:"ap-southeast-1" help:"AWS region of the queues"`
 }
 
 // load fills target (a pointer to one of the structs above) from the environment
@@ -228,9 +233,6 @@ func (c *Config) problems() (list []error) {
 	if err := c.resolveID(); err != nil {
 		list = append(list, err)
 	}
-	if !connectorName.MatchString(c.QueuePrefix) {
-		list = append(list, errors.New("QUEUE_PREFIX: use 1 to 40 letters, digits, - and _"))
-	}
 	for _, v := range []struct {
 		name  string
 		value int
@@ -242,7 +244,7 @@ func (c *Config) problems() (list []error) {
 	if _, err := c.endpoint(); err != nil {
 		list = append(list, err)
 	}
-	list = append(list, c.queueProblems()...)
+	list = append(list, c.Queues.problems()...)
 	list = append(list, c.Webhook.problems()...)
 	if err := c.addrProblem(); err != nil {
 		list = append(list, err)
@@ -254,6 +256,13 @@ func (c *Config) problems() (list []error) {
 		list = append(list, errors.New("LOG_FORMAT: use text or json"))
 	}
 	return list
+}
+
+func (q Queues) prefixProblem() error {
+	if !connectorName.MatchString(q.QueuePrefix) {
+		return errors.New("QUEUE_PREFIX: use 1 to 40 letters, digits, - and _")
+	}
+	return nil
 }
 
 func (c *Config) resolveID() error {

@@ -59,7 +59,8 @@ func (s *Store) Vitals(ctx context.Context) (v Vitals, err error) {
 // ForgetConnector takes a connector that is gone for good off the list of stale
 // ones. ErrStillLive when it has a lease, ErrNotFound when nobody knows it. It
 // frees no session: that is for the other connectors to decide (O2). If the
-// process lives after all, its next renewal puts it back.
+// process lives after all, its next renewal puts it back. The queue's address
+// stays: only a live connector's is used, and a process that starts clears it.
 func (s *Store) ForgetConnector(ctx context.Context, id string) error {
 	err := s.withTransaction(ctx, func(tx *sql.Tx) error {
 		live, err := one(ctx, tx, scanBool, lockLive, id)

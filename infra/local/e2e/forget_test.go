@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
 	"cloudsession/shared/cloudstore"
+	"cloudsession/shared/command"
 )
 
 // A connector that died is stale until it is back, or until its operator says
@@ -42,4 +47,41 @@ func TestForgetAConnector(t *testing.T) {
 	s.wait("it to be live", stale(2, 0))
 	s.must(back.Kill9())
 	s.wait("it to be stale again", stale(1, 1))
+}
+
+// Who is forgotten loses the queue of that name, and nobody else's, whatever the
+// row says. A connector that comes back all the same makes its queue anew as soon
+// as SQS lets it.
+func TestForgetRemovesTheQueue(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	client := queueClient()
+	stays, gone := s.connector("stays"), s.connector("gone")
+	theirs := *s.queueURL(client, stays)
+	s.queueURL(client, gone) // it is made
+	s.must(gone.Stop(stopTime))
+	_, err := s.database().ExecContext(s.ctx, "UPDATE connectors SET queue_url = ? WHERE connector_id = ?", theirs, gone.ID())
+	s.must(err)
+
+	name := command.QueueName("cloudsession", gone.ID())
+	s.cli(stays, 0, "its queue "+name+" is removed", "forget", gone.ID())
+	_, err = client.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if _, removed := errors.AsType[*types.QueueDoesNotExist](err); !removed {
+		t.Errorf("queue of who was forgotten: %v", err)
+	}
+	s.cli(stays, 0, "it has no queue "+name, "forget", gone.ID())
+	s.queueWorks(client, stays)
+
+	back := s.connectorIn(gone.ID(), t.TempDir())
+	s.waitLog(back, "QueueDeletedRecently")
+	s.queueWorks(client, back)
+}
+
+// A queue that can't be removed is said, and the connector is forgotten all the same.
+func TestForgetWithoutTheQueue(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.connector("c", "AWS_ENDPOINT_URL_SQS=http://127.0.0.1:1")
+	s.must(c.Stop(stopTime))
+	s.cli(c, 1, "is forgotten, but its queue stays", "forget", c.ID())
 }

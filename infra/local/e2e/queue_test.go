@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/oklog/ulid/v2"
@@ -20,10 +19,7 @@ import (
 func TestQueueMessagesThatMeanNothing(t *testing.T) {
 	s := newScene(t)
 	c := s.paired("c")
-	client := sqs.New(sqs.Options{
-		Region: "local", BaseEndpoint: aws.String(world.Stack.SQSEndpoint()),
-		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
-	})
+	client := queueClient()
 	found, err := client.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(command.QueueName("cloudsession", c.ID()))})
 	s.must(err)
 	send := func(body string) {

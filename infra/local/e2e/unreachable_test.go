@@ -124,10 +124,7 @@ func TestQueueComesBack(t *testing.T) {
 	s.must(err)
 	t.Cleanup(func() { _ = p.Close() })
 	c := s.paired("c", "AWS_ENDPOINT_URL_SQS=http://"+p.Addr())
-	client := sqs.New(sqs.Options{
-		Region: "local", BaseEndpoint: aws.String(world.Stack.SQSEndpoint()),
-		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
-	})
+	client := queueClient()
 	s.queueWorks(client, c)
 
 	p.Set(faultproxy.Fault{Cut: true})
@@ -165,6 +162,14 @@ func TestQueueAnnouncedLater(t *testing.T) {
 	if n := refused.Load(); n < 3 {
 		t.Errorf("announced %d times", n)
 	}
+}
+
+// queueClient is the SDK's own client, for what connectors don't do with queues.
+func queueClient() *sqs.Client {
+	return sqs.New(sqs.Options{
+		Region: "local", BaseEndpoint: aws.String(world.Stack.SQSEndpoint()),
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
 }
 
 // queueWorks waits until the connector's queue is there, and takes a message
