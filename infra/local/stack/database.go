@@ -14,10 +14,11 @@ import (
 
 // database is the engine of this stack, or somebody else's TiDB.
 type database struct {
-	binary string
-	dir    string
-	proc   *tidbproc.Proc // nil: not ours, or stopped
-	config cloudstore.Config
+	binary  string
+	dir     string
+	release func() error   // gives up the engine's port; nil: not ours, or done
+	proc    *tidbproc.Proc // nil: not ours, or stopped
+	config  cloudstore.Config
 }
 
 const (
@@ -32,12 +33,17 @@ func startDatabase(ctx context.Context, root, dir, password string, getenv func(
 		return &database{config: config}, err
 	}
 	d := &database{binary: filepath.Join(root, ".build", "bin", "tidb"), dir: filepath.Join(dir, "tidb")}
-	if err := d.start(ctx, "127.0.0.1:0"); err != nil {
+	addr, release, err := reservePort()
+	if err != nil {
 		return nil, err
+	}
+	d.release = release
+	if err := d.start(ctx, addr); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
 	config, err := d.proc.CreateDatabase(ctx, databaseName, databaseUser, password)
 	if err != nil {
-		return nil, errors.Join(err, d.stop())
+		return nil, errors.Join(err, d.close())
 	}
 	d.config = config
 	return d, nil
@@ -105,6 +111,16 @@ func (d *database) stop() error {
 	proc := d.proc
 	d.proc = nil
 	return proc.Stop(ctx)
+}
+
+// close ends the engine for good.
+func (d *database) close() error {
+	err := d.stop()
+	if d.release != nil {
+		err = errors.Join(err, d.release())
+		d.release = nil
+	}
+	return err
 }
 
 // DatabasePid is the process id of the stack's own engine while it runs, else 0.

@@ -195,7 +195,7 @@ func (s *Stack) Close() error {
 		errs = append(errs, s.queue.Close())
 	}
 	if s.db != nil {
-		errs = append(errs, s.db.stop())
+		errs = append(errs, s.db.close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.forgetRun(), s.lock.Unlock())
