@@ -97,12 +97,9 @@ func start(ctx context.Context, cfg Config, dir *ownership.Dir, watcher *notifie
 	}
 	c := &connector{cfg: cfg, log: log, dir: dir, watcher: watcher, monitor: seen}
 	database := cfg.store(0)
-	database.Watcher = seen
+	database.Watcher, database.Log = seen, log
 	if c.store, err = cloudstore.Open(database); err != nil {
 		return nil, err
-	}
-	if cfg.TLS == string(cloudstore.TLSOff) {
-		log.Warn("TIDB_TLS=off: connections to TiDB are not encrypted")
 	}
 	defer func() {
 		if err != nil {

@@ -34,11 +34,11 @@ type Database struct {
 // the first one's death is being noticed.
 const Connections = 2
 
-// Store is the configuration of the database package.
-func (d Database) Store() cloudstore.Config {
+// Store is the configuration of the database package, which logs to log.
+func (d Database) Store(log *slog.Logger) cloudstore.Config {
 	return cloudstore.Config{
 		Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
-		TLS: cloudstore.TLSMode(d.TLS), CAFile: d.CAFile, MaxConns: Connections,
+		TLS: cloudstore.TLSMode(d.TLS), CAFile: d.CAFile, MaxConns: Connections, Log: log,
 	}
 }
 

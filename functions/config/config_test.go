@@ -44,7 +44,7 @@ func TestRead(t *testing.T) {
 		t.Error(diff)
 	}
 	wantStore := cloudstore.Config{Host: "db.example", Port: 4000, User: "u", Password: "p", Database: "crm", MaxConns: 2}
-	if diff := cmp.Diff(wantStore, c.Store()); diff != "" {
+	if diff := cmp.Diff(wantStore, c.Store(nil)); diff != "" {
 		t.Error(diff)
 	}
 }

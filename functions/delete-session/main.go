@@ -31,7 +31,7 @@ func setup(environ []string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := cloudstore.Open(c.Store())
+	store, err := cloudstore.Open(c.Store(c.Logger(os.Stderr)))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -35,7 +36,7 @@ func setup(environ []string) (func(context.Context) error, error) {
 	if err := config.Read(&c, environ); err != nil {
 		return nil, err
 	}
-	store, err := cloudstore.Open(c.Store())
+	store, err := cloudstore.Open(c.Store(slog.New(slog.NewJSONHandler(os.Stderr, nil))))
 	if err != nil {
 		return nil, err
 	}

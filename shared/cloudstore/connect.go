@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -28,11 +29,14 @@ const (
 )
 
 // Open checks the configuration and returns a store. It never dials: the first
-// use does.
+// use does. That connections to another machine are in plain text is logged.
 func Open(c Config) (*Store, error) {
 	settings, err := driverConfig(c)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if !c.UsesTLS() && !isLoopback(c.Host) {
+		cmp.Or(c.Log, slog.Default()).Warn("TIDB_TLS=off: connections to TiDB are not encrypted")
 	}
 	var connector driver.Connector
 	if connector, err = mysql.NewConnector(settings); err != nil {
@@ -143,8 +147,7 @@ func tlsConfig(c Config) (*tls.Config, error) {
 	return t, nil
 }
 
-// UsesTLS reports whether connections with these settings are protected. Where
-// they are not, and the host is not loopback, say so in the log.
+// UsesTLS reports whether connections with these settings are protected.
 func (c Config) UsesTLS() bool {
 	return c.TLS == TLSVerify || c.TLS == TLSDefault && !isLoopback(c.Host)
 }

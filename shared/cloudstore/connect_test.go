@@ -1,6 +1,7 @@
 package cloudstore_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -75,6 +77,34 @@ func TestUsesTLS(t *testing.T) {
 	} {
 		if got := (cloudstore.Config{Host: test.host, TLS: test.mode}).UsesTLS(); got != test.want {
 			t.Errorf("%s, mode %q: %v, want %v", test.host, test.mode, got, test.want)
+		}
+	}
+}
+
+// Whoever opens a database elsewhere in plain text says so, once.
+func TestPlainTextIsLogged(t *testing.T) {
+	for _, test := range []struct {
+		host string
+		mode cloudstore.TLSMode
+		want int
+	}{
+		{"db.example", cloudstore.TLSOff, 1},
+		{"db.example", "", 0},
+		{"127.0.0.1", cloudstore.TLSOff, 0},
+		{"localhost", "", 0},
+	} {
+		var own, standard bytes.Buffer
+		before := slog.Default()
+		slog.SetDefault(slog.New(slog.NewTextHandler(&standard, nil)))
+		t.Cleanup(func() { slog.SetDefault(before) })
+		config := cloudstore.Config{Host: test.host, TLS: test.mode, User: "u", Password: "secret", Database: "d"}
+		open(t, config)
+		config.Log = slog.New(slog.NewTextHandler(&own, nil))
+		open(t, config)
+		for _, log := range []string{own.String(), standard.String()} {
+			if got := strings.Count(log, "not encrypted"); got != test.want || strings.Contains(log, "secret") {
+				t.Errorf("%s, mode %q: %q, want %d lines", test.host, test.mode, log, test.want)
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -32,6 +33,7 @@ type Config struct {
 	MaxConns int           // 0 means 16; a Lambda wants 1 or 2
 	Timeout  time.Duration // to dial, and for each read and write on the wire; 0 means 10 s
 	Watcher  Watcher       // sees every statement; nil: nobody
+	Log      *slog.Logger  // hears of connections in plain text; nil: slog.Default()
 }
 
 // Watcher puts something between the pool and the driver, such as a clock.
