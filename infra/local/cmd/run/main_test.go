@@ -154,7 +154,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("sessions: %s", got)
 	}
 	addSession(t, dir)
-	used := listeners(t, dir)
+	running := processes(t, dir)
 
 	getenv := func(name string) string { return map[string]string{"DATA": dir, "PORT": "0"}[name] }
 	err := run(t.Context(), nil, getenv, io.Discard, io.Discard)
@@ -169,7 +169,7 @@ func TestRun(t *testing.T) {
 	if err := errors.Join(err, cmd.Wait()); err != nil || !strings.Contains(string(said), "stopped; the data is in "+dir) {
 		t.Errorf("after Ctrl-C: %v\n%s", err, said)
 	}
-	nothingListens(t, used)
+	nothingRuns(t, running)
 
 	cmd, url, _, rest = program(t, dir)
 	if got := sessions(t, url, token); got != oneSession {
@@ -188,7 +188,7 @@ func TestRun(t *testing.T) {
 func TestKilled(t *testing.T) {
 	dir := folder(t)
 	cmd, _, _, _ := program(t, dir)
-	used := listeners(t, dir)
+	running := processes(t, dir)
 	addSession(t, dir)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -196,8 +196,7 @@ func TestKilled(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("a killed process ended well")
 	}
-	nothingListens(t, used)
-	engineEnds(t, dir)
+	nothingRuns(t, running)
 	if _, err := stack.Running(dir); !errors.Is(err, stack.ErrNotRunning) {
 		t.Errorf("running after kill -9: %v", err)
 	}
@@ -214,31 +213,50 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// listeners are the addresses of the running system's processes; each must
-// accept a connection.
-func listeners(t *testing.T, dir string) [][2]string {
+// leftovers are what shows that a process of the running system lives: locks that
+// end with their processes, and the connector's socket. Not ports: whoever asks
+// next may get the number that was just given up.
+type leftovers struct {
+	locks  []string
+	socket string
+}
+
+// processes looks at the running system, whose processes must all be there.
+func processes(t *testing.T, dir string) leftovers {
 	t.Helper()
 	e, err := stack.Running(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := [][2]string{
+	found := leftovers{
+		locks: []string{
+			filepath.Join(dir, "stack.lock"),        // API and queue
+			filepath.Join(dir, "tidb", "LOCK.tidb"), // the database engine
+			filepath.Join(e["DATA_DIR"], "lock"),    // the connector
+		},
+		socket: filepath.Join(e["DATA_DIR"], "connector.sock"),
+	}
+	for _, l := range [][2]string{
 		{"tcp", strings.TrimPrefix(e["API_URL"], "http://")},
 		{"tcp", net.JoinHostPort(e["TIDB_HOST"], e["TIDB_PORT"])},
 		{"tcp", strings.TrimPrefix(e["AWS_ENDPOINT_URL_SQS"], "http://")},
-		{"unix", filepath.Join(e["DATA_DIR"], "connector.sock")},
-	}
-	for _, l := range all {
-		if !listens(t, l) {
+		{"unix", found.socket},
+	} {
+		if !listens(t, l[0], l[1]) {
 			t.Errorf("nobody listens on %s", l)
 		}
 	}
-	return all
+	for _, name := range found.locks {
+		if !held(t, name) {
+			t.Errorf("nobody holds %s", name)
+		}
+	}
+	return found
 }
 
-func listens(t *testing.T, address [2]string) bool {
+func listens(t *testing.T, network, address string) bool {
 	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), address[0], address[1])
+	conn, err := new(net.Dialer).DialContext(t.Context(), network, address)
 	if err != nil {
 		return false
 	}
@@ -248,48 +266,39 @@ func listens(t *testing.T, address [2]string) bool {
 	return true
 }
 
-// nothingListens waits until nobody listens: a child of a killed process is
-// killed a moment later.
-func nothingListens(t *testing.T, addresses [][2]string) {
+func held(t *testing.T, lock string) bool {
+	t.Helper()
+	l, _, err := flock.Try(lock)
+	if err == nil {
+		err = l.Unlock()
+	}
+	if err != nil && !errors.Is(err, flock.ErrHeld) {
+		t.Fatal(err)
+	}
+	return err != nil
+}
+
+// nothingRuns waits until nothing is left: a child of a killed process is killed
+// a moment later, and the engine gives its folder up last of all.
+func nothingRuns(t *testing.T, l leftovers) {
 	t.Helper()
 	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for _, a := range addresses {
-		for listens(t, a) {
+	wait := func(does string, left func() bool) {
+		t.Helper()
+		for left() {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				t.Fatalf("somebody still listens on %s", a)
+				t.Fatalf("somebody still %s", does)
 			}
 		}
 	}
-}
-
-// engineEnds waits until the database engine's folder is nobody's: it is given up
-// with the end of the process, after the ports.
-func engineEnds(t *testing.T, dir string) {
-	t.Helper()
-	deadline := time.After(2 * time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		l, _, err := flock.Try(filepath.Join(dir, "tidb", "LOCK.tidb"))
-		if err == nil {
-			err = l.Unlock()
-		}
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, flock.ErrHeld) {
-			t.Fatal(err)
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(err)
-		}
+	for _, name := range l.locks {
+		wait("holds "+name, func() bool { return held(t, name) })
 	}
+	wait("listens on "+l.socket, func() bool { return listens(t, "unix", l.socket) })
 }
 
 func TestMistakes(t *testing.T) {
