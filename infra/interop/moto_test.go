@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -18,9 +19,7 @@ func moto(t *testing.T) string {
 	const install = "pip install 'moto[server,sqs]==5.2.1'"
 	python := need(t, "python3", "any Python 3.10 or later, then "+install)
 	needModule(t, python, "moto.server", install)
-	addr, port := freeAddr(t)
-	startServer(t, addr, python, "-m", "moto.server", "-H", "127.0.0.1", "-p", port)
-	return "http://" + addr
+	return startServer(t, regexp.MustCompile(`Running on (http://127\.0\.0\.1:[1-9][0-9]*)`), python, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0")
 }
 
 // TestMoto runs the suite the emulator passes against an independent

@@ -4,9 +4,9 @@ package interop
 
 import (
 	"bytes"
-	"context"
-	"net"
 	"os/exec"
+	"regexp"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,30 +30,42 @@ func needModule(t *testing.T, python, module, install string) {
 	}
 }
 
-// freeAddr is a loopback address nobody listens on now.
-func freeAddr(t *testing.T) (addr, port string) {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, port, err = net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr, port
+// A serverLog keeps what a server says, and looks for where it listens.
+type serverLog struct {
+	url   chan string // the first that matches
+	at    *regexp.Regexp
+	mu    sync.Mutex
+	text  bytes.Buffer
+	found bool
 }
 
-// startServer runs a server until the test ends and waits until it accepts on addr.
-func startServer(t *testing.T, addr, program string, args ...string) {
+func (l *serverLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
+	// A line that has not ended may go on.
+	whole := l.text.Bytes()[:bytes.LastIndexByte(l.text.Bytes(), '\n')+1]
+	if m := l.at.FindSubmatch(whole); m != nil && !l.found {
+		l.found = true
+		l.url <- string(m[1])
+	}
+	return len(p), nil
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// startServer runs a server until the test ends. The server finds a port by
+// itself and says where it listens, which at matches: a port that were chosen
+// for it could be somebody else's by the time it asks for it.
+func startServer(t *testing.T, at *regexp.Regexp, program string, args ...string) (url string) {
 	t.Helper()
-	var out bytes.Buffer
+	log := &serverLog{url: make(chan string, 1), at: at}
 	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -68,22 +80,13 @@ func startServer(t *testing.T, addr, program string, args ...string) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // gone already is fine
 		<-ended
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		select {
-		case <-ended:
-			t.Fatalf("%s ended: %v\n%s", program, how, out.String())
-		case <-ctx.Done():
-			t.Fatalf("%s does not listen on %s after a minute", program, addr)
-		case <-tick.C:
-		}
+	select {
+	case url = <-log.url:
+		return url
+	case <-ended:
+		t.Fatalf("%s ended: %v\n%s", program, how, log)
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("%s does not say where it listens\n%s", program, log)
 	}
+	return ""
 }
