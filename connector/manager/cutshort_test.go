@@ -79,7 +79,7 @@ func TestSettingAsideCutShort(t *testing.T) {
 			if left, err := filepath.Glob(filepath.Join(files.dir, "*.db*")); err != nil || len(left) > 0 {
 				t.Errorf("left in the folder: %q, %v", left, err)
 			}
-			if !holdsUndelivered(filepath.Join(files.dir, "aside", "4.db")) {
+			if !holdsMessages(filepath.Join(files.dir, "aside", "4.db")) {
 				t.Error("messages that nobody else has are lost")
 			}
 		})
