@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -24,7 +25,11 @@ func (n *tally) note(c matrixCase, reached bool) {
 		n.ran = map[string]bool{}
 	}
 	n.cases++
-	n.ran[c.step()] = n.ran[c.step()] || reached
+	// How many pushes an operation takes is up to the clock: a later one counts, and
+	// need not be there.
+	if at := c.fault.at; at.nth == 1 || !strings.HasPrefix(at.digest, "INSERT INTO session_segments") {
+		n.ran[c.step()] = n.ran[c.step()] || reached
+	}
 	if !reached {
 		n.missed = append(n.missed, c.name())
 	}
