@@ -177,7 +177,7 @@ func (s *starts) backedUp(id string, n uint64) cloudstore.Owner {
 // theirs nothing stays behind.
 func TestRefusedBasesGiveTheirTurnsBack(t *testing.T) {
 	s := newStarts(t)
-	s.m.baseTime = 20 * time.Second // enough for the good one's, on a busy machine
+	s.m.baseTime = 40 * time.Second // enough for the good one's, on a busy machine
 	var bad []cloudstore.Owner
 	for i := range opensAtOnce {
 		bad = append(bad, s.backedUp(fmt.Sprint("bad", i), uint64(i)))
