@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
 )
@@ -135,7 +135,7 @@ func check(t *testing.T, e expression, known map[string]map[string][]string, use
 		}
 		used[selector.Name] = true
 		for _, m := range selector.LabelMatchers {
-			if m.Name == labels.MetricName || m.Name == "instance" || m.Name == "job" {
+			if m.Name == model.MetricNameLabel || m.Name == "instance" || m.Name == "job" {
 				continue
 			}
 			values, ok := has[m.Name]

@@ -36,11 +36,10 @@ func lockFolder(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data folder %s is in use by another engine", dir)
+			err = errors.New("in use by another engine")
 		}
-		return nil, fmt.Errorf("lock data folder: %w", err)
+		return nil, errors.Join(fmt.Errorf("lock data folder %s: %w", dir, err), f.Close())
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil // nothing was written to it
 }
