@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -221,6 +223,13 @@ func TestFilesWithMessagesStayWithoutAnApplication(t *testing.T) {
 	kept, err := filepath.Glob(filepath.Join(files.dir, "aside", "*.db"))
 	if err != nil || len(kept) != keptAside+1 || filepath.Base(kept[0]) != "4.db" {
 		t.Fatalf("kept: %v, %v; want the newest %d and the one with messages", kept, err, keptAside)
+	}
+	var log bytes.Buffer
+	s := &session{files: files, log: slog.New(slog.NewTextHandler(&log, nil))}
+	m := &Manager{}
+	m.sayOnlyHere(t.Context(), s, files.newPath(4))
+	if said := log.String(); !strings.Contains(said, "messages that only this file holds") || !strings.Contains(said, "messages=3") {
+		t.Errorf("said of the file: %s", said)
 	}
 }
 

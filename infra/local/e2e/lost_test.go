@@ -49,7 +49,6 @@ func TestMessagesOfWhatOnlyALostFileHolds(t *testing.T) {
 	_, err = again.Open(s.ctx, s.session)
 	s.must(err)
 	s.talk(again)
-	s.waitLog(again, "messages that only this file holds")
 	if texts := s.lost(again); !slices.Equal(texts, only) {
 		t.Errorf("set aside, the file shows %q, want %q", texts, only)
 	}
