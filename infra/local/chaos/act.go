@@ -69,6 +69,9 @@ func (h *Harness) perform(a Action) (done bool, err error) {
 		if !h.opt.Clocks {
 			return false, nil
 		}
+		if a.Step.Abs() > time.Hour {
+			h.daysOff.Store(true)
+		}
 		return true, m.clock.set(a.Step)
 	case AppAway:
 		h.app.away.Add(1)

@@ -127,6 +127,7 @@ type Harness struct {
 	count   counts
 
 	copies, queueCalls atomic.Int64
+	daysOff            atomic.Bool // some machine's clock was wrong by more than an hour
 }
 
 type counts struct {

@@ -112,6 +112,11 @@ func (h *Harness) compare(session string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if h.daysOff.Load() {
+		// Its rows are in a copy for a day, by the clock of who writes the copy.
+		delete(cloud, "whatsmeow_event_buffer")
+		delete(local, "whatsmeow_event_buffer")
+	}
 	return firstDifferences(cloud, local), nil
 }
 
