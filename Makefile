@@ -112,7 +112,7 @@ $(NFPM): infra/packaging/go.mod
 # begins as soon as it is there. The end-to-end tests, which mostly wait for leases to run
 # out, are in four parts, each with a system of its own; the letters are those that the
 # tests' names begin with. The longest come first.
-TESTS := test-e2e-NQ $(if $(HAVE_CC),test-race) test-chaos test-rest test-e2e-RZ test-e2e-EM test-e2e-AD
+TESTS := test-e2e-NO $(if $(HAVE_CC),test-race) test-chaos test-rest test-e2e-PZ test-e2e-EM test-e2e-AD
 .PHONY: test
 test: ## format, vet, lint, unit and end-to-end tests, race detector where it pays
 	@$(if $(HAVE_CC),,echo "no C compiler: the tests run without the race detector")
@@ -140,10 +140,10 @@ test-e2e-AD:
 	$(GO_TEST) -run '^Test[A-D]' ./infra/local/e2e
 test-e2e-EM:
 	$(GO_TEST) -run '^Test[E-M]' ./infra/local/e2e
-test-e2e-NQ:
-	$(RACE_ENV) $(GO_TEST) -run '^Test[N-Q]' ./infra/local/e2e
-test-e2e-RZ:
-	$(GO_TEST) -run '^Test[R-Z]' ./infra/local/e2e
+test-e2e-NO:
+	$(RACE_ENV) $(GO_TEST) -run '^Test[NO]' ./infra/local/e2e
+test-e2e-PZ:
+	$(GO_TEST) -run '^Test[P-Z]' ./infra/local/e2e
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
