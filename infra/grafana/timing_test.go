@@ -9,8 +9,26 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// scrapeEvery is what alerts.yaml and docs/deploy.md tell Prometheus.
-const scrapeEvery = 15 * time.Second
+// scrapeEvery is what both alerts.yaml and docs/deploy.md tell Prometheus.
+func scrapeEvery(t *testing.T) (every time.Duration) {
+	t.Helper()
+	for _, path := range []string{"alerts.yaml", "../../docs/deploy.md"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`scrape_interval: ([0-9]+s)`).FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s has no scrape_interval", path)
+		}
+		d, err := time.ParseDuration(string(found[1]))
+		if err != nil || every != 0 && d != every {
+			t.Fatalf("%s: scrape_interval %s, %v; elsewhere %s", path, found[1], err, every)
+		}
+		every = d
+	}
+	return every
+}
 
 // TestHeartbeatAlertComesBeforeTheWatchdog: a loop that stands still has no scrape
 // after WatchdogSec=, so the alert must be due by the last one before it, and must
@@ -44,7 +62,7 @@ func TestHeartbeatAlertComesBeforeTheWatchdog(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s compares with no number", a.Expr)
 		}
-		if due := time.Duration(limit.Val*float64(time.Second)) + a.lasts(t) + scrapeEvery; due > watchdog {
+		if due := time.Duration(limit.Val*float64(time.Second)) + a.lasts(t) + scrapeEvery(t); due > watchdog {
 			t.Errorf("%s for %q is due %v after the last heartbeat; the watchdog ends the connector after %v", a.Expr, a.For, due, watchdog)
 		}
 		if call, ok := compared.LHS.(*parser.Call); !ok || call.Func.Name != "max_over_time" {

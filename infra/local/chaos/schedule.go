@@ -244,8 +244,8 @@ func draw(r *rand.Rand, from []choice, machines, lines int, length time.Duration
 	case KillPast:
 		a.Away = seconds(r, 12, 18)
 	case ClockStep:
-		// An hour is what a wrong time zone makes of it; 20 days are more than anything
-		// that is kept for a time is kept.
+		// Under an hour, which changes nothing in a copy (daysOff); 20 days are more than
+		// anything that is kept for a time is kept.
 		most := []float64{3000, 3000, 20 * 24 * 3600}[r.IntN(3)]
 		a.Step = seconds(r, -most, most).Truncate(time.Second)
 	default:

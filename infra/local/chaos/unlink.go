@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"cloudsession/connector/watest"
@@ -36,12 +37,7 @@ func (l *line) overdue(session string) []watest.Copy {
 func (l *line) unlinkedSessions() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	names := make([]string, 0, len(l.owed))
-	for session := range l.owed {
-		names = append(names, session)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(l.owed))
 }
 
 // lostAtEnd is a message that a device acknowledged before it was unlinked, and

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"io"
 	"regexp"
@@ -18,12 +17,7 @@ import (
 // pairing runs `connector pair --json` and calls each for every event.
 func (s *scene) pairing(c *rigConnector, each func(control.PairEvent), args ...string) error {
 	s.t.Helper()
-	cmd := c.Command(s.ctx, append([]string{"pair", "--json", s.session}, args...)...)
-	var errOut bytes.Buffer
-	cmd.Stderr = &errOut
-	out, err := cmd.StdoutPipe()
-	s.must(err)
-	s.must(cmd.Start())
+	out, wait := s.terminal(c, append([]string{"--json"}, args...)...)
 	d := json.NewDecoder(out)
 	for {
 		var e control.PairEvent
@@ -32,11 +26,9 @@ func (s *scene) pairing(c *rigConnector, each func(control.PairEvent), args ...s
 		}
 		each(e)
 	}
-	_, err = io.Copy(io.Discard, out)
+	_, err := io.Copy(io.Discard, out)
 	s.must(err)
-	err = cmd.Wait()
-	s.t.Log(errOut.String())
-	return err
+	return wait()
 }
 
 func TestPairByCodeOnTheCommandLine(t *testing.T) {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -60,12 +61,14 @@ func TestForgetRemovesTheQueue(t *testing.T) {
 	theirs := *s.queueURL(client, stays)
 	s.queueURL(client, gone) // it is made
 	s.must(gone.Stop(stopTime))
-	_, err := s.database().ExecContext(s.ctx, "UPDATE connectors SET queue_url = ? WHERE connector_id = ?", theirs, gone.ID())
-	s.must(err)
+	s.update("UPDATE connectors SET queue_url = ? WHERE connector_id = ?", theirs, gone.ID())
 
+	queues := world.Stack.Queue()
+	queues.SetNameTaken(time.Hour) // however slow this machine is
+	t.Cleanup(func() { queues.SetNameTaken(nameTaken) })
 	name := command.QueueName("cloudsession", gone.ID())
 	s.cli(stays, 0, "its queue "+name+" is removed", "forget", gone.ID())
-	_, err = client.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	_, err := client.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: &name})
 	if _, removed := errors.AsType[*types.QueueDoesNotExist](err); !removed {
 		t.Errorf("queue of who was forgotten: %v", err)
 	}
@@ -74,6 +77,7 @@ func TestForgetRemovesTheQueue(t *testing.T) {
 
 	back := s.connectorIn(gone.ID(), t.TempDir())
 	s.waitLog(back, "QueueDeletedRecently")
+	queues.SetNameTaken(nameTaken)
 	s.queueWorks(client, back)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -66,7 +65,7 @@ func TestLoadedAtTheTerminal(t *testing.T) {
 func TestPairWhenTheDatabaseCannotBeRead(t *testing.T) {
 	s := newScene(t)
 	fault := &failingReads{}
-	env := s.databaseWith(fault)
+	env := s.databaseWith(fault.judge)
 	first, second := s.connector("first"), s.connector("second", env...)
 	for _, read := range []string{
 		"", // every one
@@ -134,22 +133,6 @@ func (f *failingReads) end() int {
 	defer f.mu.Unlock()
 	f.left = 0
 	return f.failed
-}
-
-// databaseWith puts a proxy with these faults between a connector and TiDB and
-// returns the variables that lead the connector over it.
-func (s *scene) databaseWith(f *failingReads) []string {
-	s.t.Helper()
-	p, err := faultproxy.StartMySQL(hostPort(world.Stack.StoreConfig()), f.judge)
-	s.must(err)
-	s.t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	host, port, err := net.SplitHostPort(p.Addr())
-	s.must(err)
-	return []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port}
 }
 
 // creates asks a connector for the session as for a new one, with no phone near.

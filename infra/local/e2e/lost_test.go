@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -36,8 +37,7 @@ func TestMessagesOfWhatOnlyALostFileHolds(t *testing.T) {
 	}))
 	link.mend()
 	s.must(old.Thaw())
-	<-old.Done()
-	_ = old.Kill9() // it has ended by itself
+	s.endsItself(old)
 
 	again := s.connectorIn(old.ID(), old.DataDir(), env...)
 	s.cli(again, 1, "connector "+fresh.ID()+" holds it; 3 messages are only in files of this machine", "messages", s.session)
@@ -58,7 +58,7 @@ func TestMessagesOfWhatOnlyALostFileHolds(t *testing.T) {
 func (s *scene) lost(c *rigConnector) (texts []string) {
 	s.t.Helper()
 	out, err := c.Command(s.ctx, "messages", s.session, "--lost").Output()
-	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as Output returns it
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		s.t.Fatalf("connector messages --lost: %v\n%s", err, exit.Stderr)
 	}
 	s.must(err)

@@ -28,6 +28,10 @@ var world struct {
 	next atomic.Int64
 }
 
+// nameTaken is how long the queue service refuses the name of a deleted queue; SQS's
+// minute would be waited for.
+const nameTaken = 4 * time.Second
+
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) (code int) {
@@ -57,7 +61,7 @@ func runTests(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, "start the system:", err)
 		return 1
 	}
-	world.Stack.Queue().SetNameTaken(4 * time.Second) // SQS's minute would be waited for
+	world.Stack.Queue().SetNameTaken(nameTaken)
 	if err := grantScenes(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "grant the tests' databases:", err)
 		code = 1

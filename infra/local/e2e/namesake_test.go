@@ -30,18 +30,16 @@ func TestO1ConnectorsRowFromABackup(t *testing.T) {
 	c := s.paired("alone")
 	s.talk(c)
 	s.waitPushed(c)
-	db := s.database()
 	var then string
-	s.must(db.QueryRowContext(s.ctx, "SELECT incarnation FROM connectors WHERE connector_id = ?", c.ID()).Scan(&then))
+	s.must(s.database().QueryRowContext(s.ctx, "SELECT incarnation FROM connectors WHERE connector_id = ?", c.ID()).Scan(&then))
 	s.must(c.Stop(stopTime))
 	c = s.connectorIn(c.ID(), c.DataDir())
 	s.must(c.WaitState(s.ctx, s.session, "connected"))
 	s.talk(c)
 	s.must(c.Stop(stopTime))
 
-	_, err := db.ExecContext(s.ctx, `UPDATE connectors SET incarnation = ?, dead = FALSE, retired = FALSE,
+	s.update(`UPDATE connectors SET incarnation = ?, dead = FALSE, retired = FALSE,
 		lease_until = NOW(6) - INTERVAL 1 HOUR WHERE connector_id = ?`, then, c.ID())
-	s.must(err)
 	s.databaseRestored(c)
 	again := s.connectorIn(c.ID(), c.DataDir())
 	s.startsSafely(again)

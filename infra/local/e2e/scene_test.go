@@ -75,6 +75,22 @@ func (s *scene) faultyDatabase() (*faultproxy.Proxy, []string) {
 	return p, []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port, protects}
 }
 
+// databaseWith puts a proxy that judges statements between a connector and TiDB and
+// returns the variables that lead the connector over it.
+func (s *scene) databaseWith(judge func(faultproxy.Statement) faultproxy.Verdict) []string {
+	s.t.Helper()
+	p, err := faultproxy.StartMySQL(hostPort(world.Stack.StoreConfig()), judge)
+	s.must(err)
+	s.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	host, port, err := net.SplitHostPort(p.Addr())
+	s.must(err)
+	return []string{"TIDB_HOST=" + host, "TIDB_PORT=" + port}
+}
+
 func hostPort(cfg cloudstore.Config) string {
 	return net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))
 }

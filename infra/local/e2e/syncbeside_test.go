@@ -96,11 +96,7 @@ func (s *scene) waitHeld(g *gate) {
 func TestSyncBesideOneThatRuns(t *testing.T) {
 	s := newScene(t)
 	g := newGate()
-	p, err := faultproxy.StartMySQL(hostPort(world.Stack.StoreConfig()), g.judge)
-	s.must(err)
-	t.Cleanup(func() { _ = p.Close() })
-	host, port, _ := strings.Cut(p.Addr(), ":")
-	c := s.paired("c", "TIDB_HOST="+host, "TIDB_PORT="+port)
+	c := s.paired("c", s.databaseWith(g.judge)...)
 	var asked sync.WaitGroup
 	t.Cleanup(func() { // the connector can't end without TiDB
 		g.lift()
@@ -126,7 +122,10 @@ func TestSyncBesideOneThatRuns(t *testing.T) {
 
 	s.says(c) // what the second sync is to save
 	answers := make(chan rig.Response, 1)
-	asked.Go(func() { answers <- s.answer(http.MethodPost, s.path("/sync"), nil) })
+	asked.Go(func() {
+		defer close(answers) // should the call fail
+		answers <- s.answer(http.MethodPost, s.path("/sync"), nil)
+	})
 	s.wait("the second sync to be asked for", func() bool {
 		log, err := os.ReadFile(filepath.Join(world.dir, "processes.log"))
 		s.must(err)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -144,18 +143,14 @@ func TestQueueComesBack(t *testing.T) {
 // A queue that could not be announced when it was made is announced later.
 func TestQueueAnnouncedLater(t *testing.T) {
 	s := newScene(t)
-	cfg := world.Stack.StoreConfig()
 	var refused atomic.Int32
-	p, err := faultproxy.StartMySQL(hostPort(cfg), func(st faultproxy.Statement) faultproxy.Verdict {
+	env := s.databaseWith(func(st faultproxy.Statement) faultproxy.Verdict {
 		if strings.HasPrefix(st.Text, "UPDATE connectors SET queue_url") && refused.Add(1) <= 2 {
 			return faultproxy.Verdict{Action: faultproxy.FailBefore}
 		}
 		return faultproxy.Verdict{}
 	})
-	s.must(err)
-	t.Cleanup(func() { _ = p.Close() })
-	host, port, _ := strings.Cut(p.Addr(), ":")
-	c := s.paired("c", "TIDB_HOST="+host, "TIDB_PORT="+port)
+	c := s.paired("c", env...)
 	for url := ""; url == ""; s.pause() {
 		s.must(s.database().QueryRowContext(s.ctx, "SELECT queue_url FROM connectors WHERE connector_id = ?", c.ID()).Scan(&url))
 	}
@@ -198,20 +193,14 @@ func (s *scene) queueURL(client *sqs.Client, c *rigConnector) *string {
 	}
 }
 
-// lastSynced is the time that the API shows, or, of a session that it doesn't serve,
-// would show.
+// lastSynced is the time that the API would show, with its microseconds.
 func (s *scene) lastSynced() time.Time {
 	s.t.Helper()
-	if s.schema != "" {
-		store, err := cloudstore.Open(s.storeConfig())
-		s.must(err)
-		st, err := store.SessionStatus(s.ctx, s.session)
-		s.must(errors.Join(err, store.Close()))
-		return *st.LastSyncedAt
-	}
-	var status struct{ LastSynced time.Time }
-	s.must(json.Unmarshal([]byte(s.call(http.StatusOK, http.MethodGet, "/status")), &status))
-	return status.LastSynced
+	store, err := cloudstore.Open(s.storeConfig())
+	s.must(err)
+	st, err := store.SessionStatus(s.ctx, s.session)
+	s.must(errors.Join(err, store.Close()))
+	return *st.LastSyncedAt
 }
 
 // whole checks that the session's copy in the cloud verifies.
