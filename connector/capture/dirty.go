@@ -10,12 +10,12 @@ import (
 
 // IsDirty reports whether a change of the row of a captured table is noted and
 // not acknowledged: then nobody but this file may have it. key is the row's
-// primary key, in declared order. ErrNotInstalled tells that changes of the
+// primary key, in declared order; without one, any row is meant. ErrNotInstalled tells that changes of the
 // table aren't noted.
 func (f *File) IsDirty(ctx context.Context, name string, key ...any) (dirty bool, err error) {
-	conditions := make([]string, len(key))
+	conditions := []string{"TRUE"}
 	for i := range key {
-		conditions[i] = fmt.Sprintf("k%d = ?", i)
+		conditions = append(conditions, fmt.Sprintf("k%d = ?", i))
 	}
 	err = f.readTx(ctx, func(tx *sql.Tx) error {
 		names, err := tableNames(ctx, tx)

@@ -22,6 +22,9 @@ func TestIsDirty(t *testing.T) {
 		if got, err := s.IsDirty(ctx, "inbox_x", "k", []byte{2}); err != nil || got {
 			t.Errorf("%s, another row: %v, %v", when, got, err)
 		}
+		if got, err := s.IsDirty(ctx, "inbox_x"); err != nil || got != want {
+			t.Errorf("%s, any row: %v, %v; want %v", when, got, err, want)
+		}
 	}
 	check("at first", false)
 	exec(t, s.File, "INSERT INTO inbox_x VALUES ('k', x'01')")

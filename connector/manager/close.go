@@ -54,15 +54,7 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if o.rest && r.wanted == cloudstore.WantedOpen {
 		r.wanted = cloudstore.WantedRest
 	}
-	e, over := endingOf(o)
-	if over {
-		if e.wanted == cloudstore.WantedClosed {
-			e.wanted = m.wantedAfter(ctx, s, o)
-		}
-		r.wanted, r.reserveFor = e.wanted, ""
-		r.forGood = e.wanted == cloudstore.WantedClosed
-		m.noteEnding(ctx, s, e)
-	}
+	r, over := m.settleEnding(ctx, s, o, r)
 	if stopErr != nil {
 		return errors.Join(fmt.Errorf("stop session: %w", stopErr), o.shut())
 	}
@@ -76,8 +68,10 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 	if err != nil {
 		return errors.Join(err, o.shutReplication())
 	}
-	if r.forGood {
-		m.leaveMessages(ctx, s, o) // first: once the row is free nobody looks at the file any more
+	if r.forGood { // before letting go: once the row is free nobody looks at the file any more
+		if err := m.leaveMessages(ctx, s, o); err != nil {
+			return errors.Join(err, o.shutReplication())
+		}
 	}
 	// Of one that has ended with something left to deliver the row stays ours, and the next heartbeat goes on with it.
 	if !over || r.wanted != cloudstore.WantedRest {
@@ -92,6 +86,22 @@ func (m *Manager) closeLocked(ctx context.Context, s *session, r release) error 
 		s.log.WarnContext(ctx, "session file not closed cleanly", "error", err)
 	}
 	return nil
+}
+
+// settleEnding notes how a session has ended, if it has, and what its owner row shall
+// say for that.
+func (m *Manager) settleEnding(ctx context.Context, s *session, o *opened, r release) (_ release, over bool) {
+	e, over := endingOf(o)
+	if !over {
+		return r, false
+	}
+	if e.wanted == cloudstore.WantedClosed {
+		e.wanted = m.wantedAfter(ctx, s, o)
+	}
+	r.wanted, r.reserveFor = e.wanted, ""
+	r.forGood = e.wanted == cloudstore.WantedClosed
+	m.noteEnding(ctx, s, e)
+	return r, true
 }
 
 // closeInTime is closeLocked for whoever may go away or has no time of his own:
@@ -180,7 +190,9 @@ func (m *Manager) settleFenced(ctx context.Context, s *session, o *opened, r rel
 // its messages.
 func (m *Manager) closeUncopied(ctx context.Context, s *session, o *opened, r release) error {
 	if state, _ := s.stateNow(); r.forGood && state == whatsapp.StateLoggedOut {
-		m.leaveMessages(ctx, s, o)
+		if err := m.leaveMessages(ctx, s, o); err != nil {
+			return errors.Join(err, o.shutReplication())
+		}
 	}
 	return errors.Join(o.shutReplication(), m.opt.Store.SetWanted(ctx, s.id, r.wanted))
 }

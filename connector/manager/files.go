@@ -132,7 +132,7 @@ func (s sessionFiles) setAside() error {
 }
 
 func (s sessionFiles) setAsideOthers(keep string) error {
-	files, err := filepath.Glob(filepath.Join(s.dir, "*.db"))
+	files, err := filepath.Glob(filepath.Join(s.dir, termFiles))
 	if err != nil {
 		return fmt.Errorf("list session files: %w", err)
 	}

@@ -221,7 +221,10 @@ func (m *Manager) restoreHere(ctx context.Context, c cloudstore.Command) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current() != nil {
+	if o := s.current(); o != nil {
+		if o.rest {
+			return m.reload(ctx, s)
+		}
 		if since, err := m.startedSince(ctx, s, c); err != nil || since {
 			return errors.Join(err, m.waitConnected(ctx, s))
 		}

@@ -77,13 +77,14 @@ func (l Local) Close(ctx context.Context, id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.current(); o == nil || o.rest {
+	o := s.current()
+	if o == nil {
 		return ErrNotOpen
 	}
 	if err := l.m.pushFirst(ctx, s); err != nil {
 		return err
 	}
-	return l.m.closeInTime(ctx, s, release{wanted: cloudstore.WantedClosed})
+	return l.m.closeInTime(ctx, s, release{wanted: cloudstore.WantedClosed, forGood: o.rest})
 }
 
 // Pair links a session to a phone.

@@ -19,42 +19,62 @@ import (
 // only reports, oldest first, the messages that nobody else has: not durable in TiDB
 // and not taken by the application. Without one nobody knows who has read them.
 func (l *leftover) only(ctx context.Context, report func(inbox.Message) error) error {
+	if !l.all {
+		if any, err := l.file.IsDirty(ctx, "inbox_messages"); err != nil || !any {
+			return err
+		}
+	}
+	next := l.unpushed
 	delivers, err := l.Delivers(ctx)
 	if err != nil {
 		return err
 	}
+	if delivers {
+		next = l.undelivered
+	}
 	for after := int64(0); ; {
-		page, err := l.List(ctx, after, messagesAtOnce)
-		if err != nil {
+		page, last, err := next(ctx, after)
+		if err != nil || last == 0 {
 			return err
 		}
 		for _, msg := range page {
-			after = msg.Seq
-			left, err := l.left(ctx, msg, delivers)
-			if err == nil && left {
-				err = report(msg)
-			}
-			if err != nil {
+			if err := report(msg); err != nil {
 				return err
 			}
 		}
-		if len(page) < messagesAtOnce {
-			return nil
-		}
+		after = last
 	}
 }
 
-func (l *leftover) left(ctx context.Context, msg inbox.Message, delivers bool) (bool, error) {
-	if time.Since(msg.ReceivedAt) > inbox.Retention { // the newest one stays whatever its age
-		return false, nil
-	}
-	if delivers {
-		next, err := l.Inbox.Undelivered(ctx, msg.Seq-1, 1)
-		if err != nil || len(next) == 0 || next[0].Seq != msg.Seq {
-			return false, err
+// unpushed is a page of the messages that TiDB may not have, and the number of the last
+// one looked at; 0 at the end.
+func (l *leftover) unpushed(ctx context.Context, after int64) (page []inbox.Message, last int64, err error) {
+	list, err := l.List(ctx, after, messagesAtOnce)
+	for _, msg := range list {
+		last = msg.Seq
+		mine, err := l.mine(ctx, msg.Seq)
+		if err != nil {
+			return nil, 0, err
+		}
+		if mine {
+			page = append(page, msg)
 		}
 	}
-	return l.mine(ctx, msg.Seq)
+	return page, last, err
+}
+
+// undelivered is unpushed for those that the application has not taken.
+func (l *leftover) undelivered(ctx context.Context, after int64) (page []inbox.Message, last int64, err error) {
+	list, err := l.Undelivered(ctx, after, messagesAtOnce)
+	for _, pending := range list {
+		last = pending.Seq
+		msg, err := l.List(ctx, pending.Seq-1, 1)
+		if err != nil {
+			return nil, 0, err
+		}
+		page = append(page, msg...)
+	}
+	return page, last, err
 }
 
 // onlyIn returns the messages that a file alone holds.
@@ -76,12 +96,8 @@ func onlyIn(ctx context.Context, path string) (list []inbox.Message, err error) 
 var errFound = errors.New("found")
 
 // holdsMessages reports whether a file that was set aside must stay: it alone holds
-// some. One that can't be read stays until its messages would have expired.
+// some, or that can't be told.
 func holdsMessages(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	l, err := openEnded(ctx, path)
@@ -89,10 +105,7 @@ func holdsMessages(path string) bool {
 		err = l.only(ctx, func(inbox.Message) error { return errFound })
 		_ = l.file.Close() // it was only looked at
 	}
-	if errors.Is(err, errFound) {
-		return true
-	}
-	return err != nil && !errors.Is(err, capture.ErrCorrupt) && time.Since(info.ModTime()) < inbox.Retention
+	return err != nil && !errors.Is(err, capture.ErrCorrupt) && !errors.Is(err, os.ErrNotExist)
 }
 
 // sayOnlyHere logs how many messages nobody but a file that was just set aside has.
@@ -122,7 +135,7 @@ func (m *Manager) saySuperseded(ctx context.Context, s *session, p *prior, taken
 		s.log.WarnContext(ctx, "session file that was set aside not closed cleanly", "error", err)
 		return
 	}
-	m.sayOnlyHere(ctx, s, p.file.Path())
+	m.later(func() { m.sayOnlyHere(m.life, s, p.file.Path()) }) // nobody is to wait for it
 }
 
 // Lost reports the messages of a session that only files of its ended terms on this
@@ -204,11 +217,15 @@ func (s *session) lockSoon(ctx context.Context) error {
 // has left here.
 func (m *Manager) notOpen(ctx context.Context, id string) error {
 	err := ErrNotOpen
-	owner, ownerErr := m.opt.Store.Owner(ctx, id)
+	owner, ownerErr := m.opt.Store.Owner(ctx, id) // it only adds to the text
 	if ownerErr == nil && owner.ConnectorID != "" && owner.ConnectorID != m.opt.Lease.ConnectorID() {
 		err = fmt.Errorf("%w: connector %s holds it", err, owner.ConnectorID)
 	}
-	if list, lostErr := m.lost(ctx, id); lostErr == nil && len(list) > 0 {
+	list, lostErr := m.lost(ctx, id)
+	if lostErr != nil {
+		return fmt.Errorf("%w; what its files here hold can't be told: %w", err, lostErr)
+	}
+	if len(list) > 0 {
 		err = fmt.Errorf("%w; %d messages are only in files of this machine: --lost shows them", err, len(list))
 	}
 	return err

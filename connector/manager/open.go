@@ -25,6 +25,8 @@ type openRequest struct {
 	byCommand bool
 	// anyWanted: also a session that is to stay closed.
 	anyWanted bool
+	// keepWanted: whoever asks, it is not to be open afterwards.
+	keepWanted bool
 	// staged is a session file from elsewhere that the term begins with.
 	staged *staged
 	// at is the point of the log to go back to; nil for its end.
@@ -273,7 +275,7 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 	req := cloudstore.TakeRequest{
 		SessionID: s.id, ConnectorID: m.opt.Lease.ConnectorID(), Incarnation: m.opt.Lease.Incarnation(),
 		Reason: r.reason, MayCreate: r.create, WithoutParent: r.create && !r.staged.replaces() || r.again,
-		AnyWanted: r.byCommand || r.create || r.again || r.anyWanted, ByCommand: r.byCommand || r.create,
+		AnyWanted: r.byCommand || r.create || r.again || r.anyWanted, ByCommand: r.byCommand || r.create, KeepWanted: r.keepWanted,
 		Judge: func(_ context.Context, parent cloudstore.Parent) (string, error) {
 			p.parent = parent.Owner
 			return m.judge(p, parent, r)

@@ -91,7 +91,7 @@ func (m *Manager) whenOpen(ctx context.Context, s *session) (*opened, error) {
 		if err != nil && !errors.Is(err, cloudstore.ErrNotFound) {
 			return nil, fmt.Errorf("read owner of session: %w", err)
 		}
-		if !m.opensItself(owner) {
+		if !m.aboutToConnect(owner) {
 			return nil, ErrNotOpen
 		}
 		select {
@@ -102,8 +102,8 @@ func (m *Manager) whenOpen(ctx context.Context, s *session) (*opened, error) {
 	}
 }
 
-// opensItself reports whether a heartbeat of this connector is to open the session.
-func (m *Manager) opensItself(o cloudstore.Owner) bool {
+// aboutToConnect reports whether a heartbeat of this connector is to open the session.
+func (m *Manager) aboutToConnect(o cloudstore.Owner) bool {
 	self := m.opt.Lease.ConnectorID()
 	return o.Wanted == cloudstore.WantedOpen && (o.ConnectorID == self || o.ConnectorID == "" && o.ReservedFor == self)
 }

@@ -53,21 +53,16 @@ func (m *Manager) openRest(ctx context.Context, s *session, o *opened) error {
 
 // awaitRest closes the session once nothing is left to deliver of it.
 func (m *Manager) awaitRest(s *session, o *opened) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for waiting := true; waiting; {
-		if _, err := o.wa.Inbox().Prune(m.life); err != nil { // nothing comes in any more that would make it
-			m.logUnlessEnding(m.life, "inbox of an ended session not pruned", err)
-		}
-		select {
-		case <-m.life.Done():
-			return
-		case <-o.gone:
-			return
-		case <-o.delivery.queue.Done():
-			waiting = false
-		case <-tick.C:
-		}
+	var delivered <-chan struct{} // never, without a webhook
+	if o.delivery != nil {
+		delivered = o.delivery.queue.Done()
+	}
+	select {
+	case <-m.life.Done():
+		return
+	case <-o.gone:
+		return
+	case <-delivered:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +105,7 @@ func (m *Manager) restAside(ctx context.Context, s *session, always bool) error 
 	if owner.Wanted != cloudstore.WantedRest || state != whatsapp.StateLoggedOut && !always {
 		return nil
 	}
-	err = m.closeUnopened(ctx, s, openRequest{reason: "rest set aside", byCommand: true},
+	err = m.closeUnopened(ctx, s, openRequest{reason: "rest set aside", byCommand: true, keepWanted: true},
 		release{wanted: cloudstore.WantedClosed, forGood: true}, state, owner.StateDetail)
 	if errors.Is(err, ErrNoSession) { // its copy was deleted, and nobody has its file
 		return nil

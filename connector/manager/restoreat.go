@@ -37,7 +37,7 @@ func (l Local) RestoreAt(ctx context.Context, id string, r control.RestoreReques
 		return control.Session{}, err
 	}
 	defer leave()
-	if err := m.endRest(ctx, s); err != nil {
+	if err := m.restAside(ctx, s, true); err != nil {
 		return control.Session{}, err
 	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "restore at " + at.String(), byCommand: true, at: &at}); err != nil {

@@ -68,10 +68,15 @@ func (l Local) Import(ctx context.Context, id string, r control.ImportRequest, f
 	if err := f.fill(ctx, file); err != nil {
 		return control.Session{}, err
 	}
-	if err := errors.Join(m.pushFirst(ctx, s), m.restAside(ctx, s, r.Replace)); err != nil {
+	if err := m.pushFirst(ctx, s); err != nil {
 		return control.Session{}, err
 	}
-	if err := m.closeInTime(ctx, s, release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen}); err != nil {
+	if err := m.restAside(ctx, s, r.Replace); err != nil {
+		return control.Session{}, err
+	}
+	// For good: the log of what is replaced is not read any more, nor what it holds for the application.
+	replaced := release{reserveFor: m.opt.Lease.ConnectorID(), wanted: cloudstore.WantedOpen, forGood: true}
+	if err := m.closeInTime(ctx, s, replaced); err != nil {
 		return control.Session{}, fmt.Errorf("close the session that is to be replaced: %w", err)
 	}
 	if err := m.openLocked(ctx, s, openRequest{reason: "import", create: true, staged: f}); err != nil {
@@ -206,7 +211,7 @@ func (m *Manager) leave(s *session, o *opened) error {
 	const detail = "it was moved out to another program; opening it here again starts safely and takes the socket from that program"
 	ctx, cancel := context.WithTimeout(m.hard, m.stopTime)
 	defer cancel()
-	err := errors.Join(o.shut(), s.files.setAside())
+	err := errors.Join(m.leaveMessages(ctx, s, o), o.shut(), s.files.setAside())
 	s.setState(StateExported, detail)
 	return errors.Join(err,
 		m.opt.Store.SetState(ctx, s.id, o.taken.Epoch, string(StateExported), detail),

@@ -92,23 +92,20 @@ func (m *Manager) closeUnopened(ctx context.Context, s *session, r openRequest, 
 
 // leaveMessages makes sure that what a session that has ended for good has not
 // delivered is delivered from its file, which nobody opens again.
-func (m *Manager) leaveMessages(ctx context.Context, s *session, o *opened) {
-	if err := m.markRest(ctx, s, o); err != nil {
-		s.log.ErrorContext(ctx, "undelivered messages not kept for delivery", "error", err)
-	}
-}
-
-func (m *Manager) markRest(ctx context.Context, s *session, o *opened) error {
+func (m *Manager) leaveMessages(ctx context.Context, s *session, o *opened) error {
 	if m.opt.Webhook == nil {
 		return nil
 	}
 	box := inbox.New(o.file.DB(), inbox.Options{})
 	list, err := box.Undelivered(ctx, 0, 1)
-	if err != nil || len(list) == 0 {
-		return err
+	if err == nil && len(list) == 0 {
+		return nil
 	}
-	if err := box.SetMark(ctx, deliverRest, "1"); err != nil {
-		return err
+	if err == nil {
+		err = box.SetMark(ctx, deliverRest, "1")
+	}
+	if err != nil {
+		return fmt.Errorf("keep undelivered messages for delivery: %w", err)
 	}
 	return errors.Join(o.shutReplication(), s.files.setAside())
 }

@@ -30,8 +30,9 @@ const (
 
 // End notes that the session held under epoch has ended, in one statement: from
 // then on no connector takes it over, whatever becomes of this one, or, with
-// WantedRest, only to deliver what is left. The row is still to be released. ErrFenced when the epoch is over. Calling it again is
-// harmless, but for the pause that begins anew.
+// WantedRest, only to deliver what is left. The row is still to be released.
+// ErrFenced when the epoch is over. Calling it again is harmless, but for the pause
+// that begins anew.
 func (s *Store) End(ctx context.Context, sessionID string, epoch uint64, e Ending) error {
 	if err := ValidateSessionID(sessionID); err != nil {
 		return err

@@ -85,13 +85,18 @@ func TestEndWithRest(t *testing.T) {
 	if err := s.Release(t.Context(), "unlinked", taken.Epoch, "", 0, cloudstore.WantedRest); err != nil {
 		t.Error(err)
 	}
-	r = request("unlinked", "b")
-	r.AnyWanted, r.ByCommand, r.MayCreate = true, true, false
-	if _, err := s.Take(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	if owner, err = s.Owner(t.Context(), "unlinked"); err != nil || owner.Wanted != cloudstore.WantedOpen {
-		t.Errorf("taken by name: %+v, %v", owner, err)
+	for keep, wanted := range map[bool]string{true: cloudstore.WantedRest, false: cloudstore.WantedOpen} {
+		r = request("unlinked", "b")
+		r.AnyWanted, r.ByCommand, r.MayCreate, r.KeepWanted = true, true, false, keep
+		if taken, err = s.Take(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if owner, err = s.Owner(t.Context(), "unlinked"); err != nil || owner.Wanted != wanted {
+			t.Errorf("taken by name, keeping %v: %+v, %v", keep, owner, err)
+		}
+		if err := s.Release(t.Context(), "unlinked", taken.Epoch, "", 0, cloudstore.WantedRest); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type TakeRequest struct {
 	MayCreate     bool // a session never seen: create its owner row (pairing, import)
 	WithoutParent bool // a new identity, or the first backup after DELETE
 	AnyWanted     bool // also a session wanted closed (rekey, export)
+	KeepWanted    bool // what the session is wanted for stays as it is, whoever asked
 	ByCommand     bool // a person asked: also from a dead owner with failover = manual, and before a reservation
 
 	// Judge is called inside the transaction, once an attempt, and returns how
@@ -259,7 +260,7 @@ func writeOwner(ctx context.Context, tx *sql.Tx, r TakeRequest, v takeView, epoc
 		return err
 	}
 	wanted, backup := v.owner.Wanted, v.owner.Backup
-	if r.MayCreate || r.ByCommand {
+	if (r.MayCreate || r.ByCommand) && !r.KeepWanted {
 		wanted = WantedOpen // who asks for a session wants it to be open after a crash, too
 	}
 	if r.WithoutParent && backup == BackupOff {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"cloudsession/connector/control"
@@ -19,6 +20,9 @@ func TestRestOfAnEndedSession(t *testing.T) {
 		"linked again later":    restAndLinkedAgainElsewhere,
 		"opened by name":        restOpenedByName,
 		"contested":             restOfContested,
+		"closed by hand":        restClosed,
+		"moved out":             restOfMovedOut,
+		"replaced":              restOfReplaced,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +116,44 @@ func restAndLinkedAgainElsewhere(t *testing.T) {
 	s.must(app.WaitTexts(s.ctx, texts...))
 	s.talk(other)
 	s.nothingLost(other)
+}
+
+// Who closes it gives its place free; the rest is delivered from its file.
+func restClosed(t *testing.T) {
+	s, app, c, texts := withRest(t)
+	s.wait("the session to be held for its rest", func() bool { return s.mine(c).Epoch != 0 })
+	s.must(c.Close(s.ctx, s.session))
+	s.waitOwner(ended)
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+}
+
+// A session that was moved out to another program owes its application what came
+// before.
+func restOfMovedOut(t *testing.T) {
+	s, app, c, texts := withUntaken(t)
+	s.cli(c, 0, "is in", "export", "whatsmeow", "--session", s.session, "--out", filepath.Join(t.TempDir(), "out.db"))
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+}
+
+// So does one whose state is replaced by an older one.
+func restOfReplaced(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	app := s.application()
+	c := s.paired("c", app.Env()...)
+	s.talk(c)
+	file := filepath.Join(t.TempDir(), "out.db")
+	s.cli(c, 0, "is in", "export", "whatsmeow", "--session", s.session, "--out", file)
+	s.cli(c, 0, "is here", "import", "whatsmeow", file, "--session", s.session, "--replace", "--stopped-cleanly")
+	app.Answer(http.StatusServiceUnavailable)
+	texts := s.writes(s.peer, "peer", 1, 3)
+	s.waitAcknowledged()
+	s.waitPushed(c)
+	s.cli(c, 0, "is here", "import", "whatsmeow", file, "--session", s.session, "--replace")
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
 }
 
 // Who opens the session by name has it log in; the phone's answer is the same, and
