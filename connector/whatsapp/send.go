@@ -87,8 +87,8 @@ type Sent struct {
 //
 // The message gets its id, and is stored with it, before the first attempt, and every attempt uses that id (A3). When
 // ctx or the session ends before the service's answer, the error is an *UnfinishedError, which comes within Grace.Promise:
-// so long it may take to see the record in TiDB. An *UncertainError means that
-// the message may have been sent, all other errors that it was not; neither is repeated.
+// so long it may take to see the record in TiDB. An *UncertainError means that the message may have been sent, all other
+// errors that it was not; neither is repeated.
 func (s *Session) Send(ctx context.Context, to, text, key string) (Sent, error) {
 	sent, err := s.send(ctx, to, text, key)
 	if unfinished, ok := errors.AsType[*UnfinishedError](err); ok {

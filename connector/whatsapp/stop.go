@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Grace is how long the end of a session, or of a call, waits for what is under way (O6). A zero field stands for what it names.
+// Grace is how long the end of a session, or of a call, waits for what is under way (O6). A zero field stands for what it
+// names.
 type Grace struct {
 	Sends    time.Duration // running sends: 5 s
 	HangUp   time.Duration // the closing of the socket: 1 s

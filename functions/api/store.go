@@ -32,8 +32,8 @@ type CommandStore interface {
 	// Connectors lists every connector known, with Live by the database's clock.
 	Connectors(ctx context.Context) ([]cloudstore.Connector, error)
 	// CreateCommand inserts c, or returns the unfinished command with the same
-	// session, kind and arguments and created = false, but no sync that runs. cloudstore.ErrTooManyCommands
-	// when c.RequestedBy has c.MaxUnfinished others.
+	// session, kind and arguments and created = false, but no sync that runs.
+	// cloudstore.ErrTooManyCommands when c.RequestedBy has c.MaxUnfinished others.
 	CreateCommand(ctx context.Context, c cloudstore.Command) (row cloudstore.Command, created bool, err error)
 	// Command: ErrNotFound when there is no such row.
 	Command(ctx context.Context, id string) (cloudstore.Command, error)
