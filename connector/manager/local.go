@@ -67,7 +67,8 @@ func (l Local) Open(ctx context.Context, id string) (control.Session, error) {
 	return describe(s), nil
 }
 
-// Close closes a session and leaves it free for any connector to open by name. It
+// Close closes a session and leaves it free for any connector to open by name; one
+// that isn't open, but that this connector may open at any time, as well. It
 // doesn't wait for a TiDB that is away: then it fails, and the session stays open, or,
 // if it could not be released any more, is opened again once TiDB is back.
 func (l Local) Close(ctx context.Context, id string) error {
@@ -79,7 +80,7 @@ func (l Local) Close(ctx context.Context, id string) error {
 	defer s.mu.Unlock()
 	o := s.current()
 	if o == nil {
-		return ErrNotOpen
+		return l.m.closePaused(ctx, s)
 	}
 	if err := l.m.pushFirst(ctx, s); err != nil {
 		return err

@@ -21,6 +21,7 @@ func TestRestOfAnEndedSession(t *testing.T) {
 		"opened by name":        restOpenedByName,
 		"contested":             restOfContested,
 		"closed by hand":        restClosed,
+		"closed at once":        restClosedAtOnce,
 		"moved out":             restOfMovedOut,
 		"replaced":              restOfReplaced,
 	} {
@@ -121,7 +122,16 @@ func restAndLinkedAgainElsewhere(t *testing.T) {
 // Who closes it gives its place free; the rest is delivered from its file.
 func restClosed(t *testing.T) {
 	s, app, c, texts := withRest(t)
-	s.wait("the session to be held for its rest", func() bool { return s.mine(c).Epoch != 0 })
+	s.waitLog(c, "it is held to deliver")
+	s.must(c.Close(s.ctx, s.session))
+	s.waitOwner(ended)
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+}
+
+// Whenever that is, before the rest is held as well.
+func restClosedAtOnce(t *testing.T) {
+	s, app, c, texts := withRest(t)
 	s.must(c.Close(s.ctx, s.session))
 	s.waitOwner(ended)
 	app.Answer(0)
@@ -160,7 +170,7 @@ func restOfReplaced(t *testing.T) {
 // the rest stays to be delivered.
 func restOpenedByName(t *testing.T) {
 	s, app, c, texts := withRest(t)
-	s.wait("the session to be held for its rest", func() bool { return s.mine(c).Epoch != 0 })
+	s.waitLog(c, "it is held to deliver")
 	before := s.mine(c).Epoch
 	_, err := c.Open(s.ctx, s.session)
 	s.must(err)

@@ -22,6 +22,7 @@ func TestSelfKnowledge(t *testing.T) {
 		"taken over":              takenOver,
 		"temporary ban":           temporaryBan,
 		"contested":               contested,
+		"closed in a pause":       closedInPause,
 		"unlinked without a TiDB": unlinkedWithoutDatabase,
 		"unlinked with messages":  unlinkedWithMessages,
 		"unlinked and deleted":    unlinkedAndDeleted,
@@ -230,6 +231,40 @@ func temporaryBan(t *testing.T) {
 	s.must(other.WaitState(s.ctx, s.session, "connected"))
 	s.talk(other)
 	s.nothingLost(other)
+}
+
+// A session that isn't open because its connector is about to try again can be closed
+// by hand, and then nobody tries any more.
+func closedInPause(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.paired("c")
+	s.talk(c)
+	device := s.device()
+	if n := world.WhatsApp.Faults().Replace(&device); n != 1 {
+		t.Fatalf("%d sockets", n)
+	}
+	s.must(c.WaitState(s.ctx, s.session, "replaced"))
+	s.must(c.Close(s.ctx, s.session))
+	closed := "wanted = 'closed' AND connector_id IS NULL AND reserved_for IS NULL"
+	s.waitOwner(closed)
+	if err := c.Close(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "not open") {
+		t.Errorf("closed twice: %v", err)
+	}
+	s.must(c.Stop(stopTime))
+	other := s.connector("other")
+	_, err := other.Open(s.ctx, s.session)
+	s.must(err)
+	s.talk(other)
+	s.nothingLost(other)
+
+	rule := world.WhatsApp.Faults().RefuseLogins(&device, watest.Refusal{Reason: 402, Code: 101, Expire: time.Hour})
+	world.WhatsApp.Faults().Cut(&device)
+	s.waitStatus(`"state":"banned"`)
+	rule.Remove()
+	s.waitOwner("wanted = 'open' AND connector_id IS NULL")
+	s.must(other.Close(s.ctx, s.session))
+	s.waitOwner(closed + " AND state = 'banned' AND not_before > NOW(6)")
 }
 
 // A fight over the keys is given up after a while, and stays given up: another
