@@ -119,6 +119,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	g.Go(func() error { return m.reportStates(ctx) })
 	g.Go(func() error { return m.deriveAhead(ctx) })
 	g.Go(func() error { return m.deliverLeftovers(ctx) })
+	g.Go(func() error { return m.finishDeletes(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -14,6 +14,9 @@ const (
 	entomb        = `UPDATE session_segments SET kind = 'deleted', data = '', tag = ?
 		WHERE session_id = ? AND epoch = ? AND seq BETWEEN ? AND ?`
 	deleteSegments = `DELETE FROM session_segments WHERE session_id = ? AND kind IN ('base', 'delta') AND epoch <= ? LIMIT ?`
+	// Two statements, not a join: that might read all logs for the few that are meant.
+	selectDeleted = `SELECT session_id, epoch FROM session_owners WHERE backup = 'off' AND session_id > ? ORDER BY session_id LIMIT ?`
+	selectRevived = `SELECT DISTINCT session_id FROM session_segments WHERE session_id IN (%s) AND kind IN ('base', 'delta')`
 )
 
 // DeleteSession removes a session from the cloud (O10). In one transaction its
@@ -46,9 +49,9 @@ func (s *Store) DeleteSession(ctx context.Context, sessionID string) error {
 }
 
 // FinishDelete removes what its owner's last push has left behind the mark of a
-// DELETE: the parts behind the one that the mark stands in place of went in. To
-// be called by the owner once it was fenced, when nothing of it is on its way any
-// more. ErrFenced when the epoch is over or the session's backup isn't off.
+// DELETE: the parts behind the one that the mark stands in place of went in. The
+// owner calls it once it was fenced, when nothing of it is on its way any more; what
+// comes later still is FinishDeletes'. ErrFenced when the epoch is over or the session's backup isn't off.
 func (s *Store) FinishDelete(ctx context.Context, sessionID string, epoch uint64) error {
 	if err := ValidateSessionID(sessionID); err != nil {
 		return err
@@ -70,6 +73,68 @@ func (s *Store) FinishDelete(ctx context.Context, sessionID string, epoch uint64
 		return fmt.Errorf("finish delete: %w", err)
 	}
 	return nil
+}
+
+// finishPage is how many deleted sessions FinishDeletes looks at with one statement.
+const finishPage = 256
+
+// FinishDeletes removes what there is of the logs of deleted sessions all the same: a
+// statement that the network held up since before the DELETE may come after everybody
+// who knew of it has gone. It returns how many sessions it found.
+func (s *Store) FinishDeletes(ctx context.Context) (found int, err error) {
+	for after := ""; ; {
+		page, err := s.deletedAfter(ctx, after)
+		if err != nil {
+			return found, fmt.Errorf("list deleted sessions: %w", err)
+		}
+		revived, err := s.revived(ctx, page)
+		if err != nil {
+			return found, fmt.Errorf("look for rows of deleted sessions: %w", err)
+		}
+		for _, at := range revived {
+			if err := s.FinishDelete(ctx, at.SessionID, at.Epoch); err != nil && !errors.Is(err, ErrFenced) { // taken meanwhile: the next time
+				return found, err
+			}
+			found++
+		}
+		if len(page) < finishPage {
+			return found, nil
+		}
+		after = page[len(page)-1].SessionID
+	}
+}
+
+// deletedAfter lists sessions without backup by id, a page of them.
+func (s *Store) deletedAfter(ctx context.Context, id string) (page []SessionEpoch, err error) {
+	err = s.retry(ctx, func() (err error) {
+		page, err = collect(ctx, s.db, func(row scanner) (at SessionEpoch, err error) {
+			err = row.Scan(&at.SessionID, &at.Epoch)
+			return at, err
+		}, selectDeleted, id, finishPage)
+		return err
+	})
+	return page, err
+}
+
+// revived returns those of some deleted sessions that have rows with data.
+func (s *Store) revived(ctx context.Context, deleted []SessionEpoch) (revived []SessionEpoch, err error) {
+	if len(deleted) == 0 {
+		return nil, nil
+	}
+	args := make([]any, len(deleted))
+	epochs := make(map[string]uint64, len(deleted))
+	for i, at := range deleted {
+		args[i], epochs[at.SessionID] = at.SessionID, at.Epoch
+	}
+	err = s.retry(ctx, func() (err error) {
+		revived, err = collect(ctx, s.db, func(row scanner) (at SessionEpoch, err error) {
+			err = row.Scan(&at.SessionID)
+			at.Epoch = epochs[at.SessionID]
+			return at, err
+		}, fmt.Sprintf(selectRevived, repeat("?", len(args))), args...)
+		return err
+	})
+	return revived, err
 }
 
 // terminate ends the session's log and deletes its credentials. found is false

@@ -115,6 +115,45 @@ func TestFinishDelete(t *testing.T) {
 	}
 }
 
+// What comes when even the owner has gone is found by whoever looks.
+func TestFinishDeletes(t *testing.T) {
+	s, config := migrated(t)
+	db := rawDB(t, config)
+	register(t, s, "a")
+	for _, session := range []string{"x", "y", "kept"} {
+		backedUp(t, s, session, "a")
+	}
+	finish := func(want int) {
+		t.Helper()
+		if found, err := s.FinishDeletes(t.Context()); err != nil || found != want {
+			t.Errorf("found %d (%v), want %d", found, err, want)
+		}
+	}
+	for _, session := range []string{"x", "y"} {
+		if err := s.DeleteSession(t.Context(), session); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finish(0)
+	for _, session := range []string{"x", "y"} {
+		for seq := range uint64(3) {
+			seg := segment(session, 2, 5+seq, cloudstore.KindDelta, "late")
+			if got, err := s.AppendSegments(t.Context(), []cloudstore.Segment{seg}); err != nil || got[0] != cloudstore.Durable {
+				t.Fatalf("late row: %v, %v", got, err)
+			}
+		}
+	}
+	finish(2)
+	finish(0)
+	const withData = "SELECT COUNT(*) FROM session_segments WHERE session_id <> 'kept' AND LENGTH(data) > 0"
+	if n := count(t, db, withData); n != 0 {
+		t.Errorf("%d rows with data are left", n)
+	}
+	if rows := allSegments(t, s, "kept", 2); len(rows) != 3 {
+		t.Errorf("a session that was not deleted has %d rows left", len(rows))
+	}
+}
+
 // After a delete the owner goes on without backup; a later sync starts a new
 // log that hangs on nothing.
 func TestDeleteThenSync(t *testing.T) {

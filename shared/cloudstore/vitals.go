@@ -17,8 +17,9 @@ type Vitals struct {
 	SyncLag time.Duration
 	// SessionsOpen are wanted open and held by a live connector.
 	SessionsOpen int
-	// SessionsWithoutOwner are wanted open and held by none. One that is banned
-	// for a while, or has no backup and so only its own connector, is not counted.
+	// SessionsWithoutOwner are wanted open, or for what the application has not taken of
+	// them, and held by none. One that is banned for a while, or has no backup and so
+	// only its own connector, is not counted.
 	SessionsWithoutOwner int
 	// CommandsOverdue are past their deadline and nobody has said so.
 	CommandsOverdue int
@@ -34,7 +35,7 @@ const (
 		(SELECT COUNT(*) FROM session_owners o JOIN connectors c ON c.connector_id = o.connector_id
 			WHERE o.wanted = 'open' AND NOT c.dead AND c.lease_until > NOW(6)),
 		(SELECT COUNT(*) FROM session_owners o LEFT JOIN connectors c ON c.connector_id = o.connector_id
-			WHERE o.wanted = 'open' AND o.backup <> 'off' AND (o.not_before IS NULL OR o.not_before <= NOW(6))
+			WHERE o.wanted IN ('open', 'rest') AND o.backup <> 'off' AND (o.not_before IS NULL OR o.not_before <= NOW(6))
 			AND NOT COALESCE(NOT c.dead AND c.lease_until > NOW(6), FALSE)),
 		(SELECT COUNT(*) FROM commands WHERE state IN ('queued', 'running') AND deadline <= NOW(6))`
 	lockLive        = `SELECT NOT dead AND lease_until > NOW(6) FROM connectors WHERE connector_id = ? FOR UPDATE`

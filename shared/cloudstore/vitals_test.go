@@ -79,6 +79,10 @@ func TestVitals(t *testing.T) {
 		}
 	}
 	wantVitals(t, s, "stopped in order", cloudstore.Vitals{SessionsWithoutOwner: 2})
+	if err := s.SetWanted(t.Context(), "closed", cloudstore.WantedRest); err != nil {
+		t.Fatal(err)
+	}
+	wantVitals(t, s, "one has ended, and its application has not taken all of it", cloudstore.Vitals{SessionsWithoutOwner: 3})
 }
 
 // What an earlier version wrote says nothing of how its processes ended.
