@@ -13,6 +13,9 @@ BAILEYS := infra/interop/baileys/node_modules/.package-lock.json
 # debugger, which take an eighth of that time. The race detector needs cgo.
 export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath -gcflags=all=-dwarf=false)
+# For what only compiles or lints: collecting garbage less often takes a quarter more
+# memory and a third less time.
+COMPILING := GOGC=400
 LAMBDAS := list-sessions session-status sync-session restore-session delete-session command-status watch-connectors
 # The race detector needs a C compiler; where there is none the same tests run
 # without it, and say so. It runs where goroutines meet; pure formats go without,
@@ -60,7 +63,7 @@ connector: ## the connector program
 
 .PHONY: tidb
 tidb: ## the real TiDB engine in one process (the first build takes some minutes)
-	@go run ./infra/local/cmd/tidbbuild
+	@$(COMPILING) go run ./infra/local/cmd/tidbbuild
 
 .PHONY: lambdas
 lambdas: ## the Lambda bootstraps, for this machine's architecture
@@ -120,9 +123,9 @@ test: ## format, vet, lint, unit and end-to-end tests, race detector where it pa
 
 .PHONY: vet vet-modules $(TESTS)
 vet:
-	go vet ./...
+	$(COMPILING) go vet ./...
 vet-modules: tidb
-	go run ./infra/local/cmd/tidbbuild -check
+	$(COMPILING) go run ./infra/local/cmd/tidbbuild -check
 	cd infra/grafana && go vet ./... && go test ./...
 
 GO_TEST := go test -vet=off -timeout 25m # vet looks at all of it, once
@@ -175,12 +178,12 @@ chaos: build ## try to break it: DURATION=5m, SEED=…; nothing may be lost, sho
 .PHONY: lint
 lint: $(LINT) ## formatters and linters, as pinned in infra/tools
 	$(LINT) fmt --diff ./...
-	$(LINT) run --allow-parallel-runners ./...
-	cd infra/grafana && $(CURDIR)/$(LINT) run --allow-parallel-runners ./...
+	$(COMPILING) $(LINT) run --allow-parallel-runners ./...
+	cd infra/grafana && $(COMPILING) $(CURDIR)/$(LINT) run --allow-parallel-runners ./...
 
 .PHONY: lint-tidb
 lint-tidb: $(LINT) tidb ## the same for the engine's module; loading the engine's sources takes minutes
-	cd infra/tidb && $(CURDIR)/$(LINT) run --allow-parallel-runners ./...
+	cd infra/tidb && $(COMPILING) $(CURDIR)/$(LINT) run --allow-parallel-runners ./...
 
 .PHONY: licences
 licences: ## write LICENSES-THIRD-PARTY.md anew, after a change of what is linked
@@ -193,7 +196,7 @@ fmt: $(LINT) ## format the code
 $(LINT): infra/tools/go.mod
 	@echo "building the linter (once, a few minutes)"
 	@mkdir -p $(BIN)
-	cd infra/tools && go build -o ../../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd infra/tools && $(COMPILING) go build -o ../../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: clean
 clean: ## remove what was built (not ./data)
