@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
-// finishEvery is how often a connector looks for rows that came after a DELETE. The
-// network has to hold a push up for long to leave any.
-const finishEvery = time.Hour
+const (
+	// finishEvery is how often a connector looks for rows that came after a DELETE. The
+	// network has to hold a push up for long to leave any.
+	finishEvery = time.Hour
+	finishAgain = time.Minute // after a failure
+)
 
 // finishDeletes removes what reaches the log of a session after its copy was deleted,
 // until ctx ends. Any connector does: the session's own may have gone.
@@ -21,12 +24,13 @@ func (m *Manager) finishDeletes(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 		found, err := m.opt.Store.FinishDeletes(ctx)
+		wait = finishEvery
 		if err != nil {
+			wait = finishAgain
 			m.logUnlessEnding(ctx, "finish deletes", err)
 		}
 		if found > 0 {
 			m.log.InfoContext(ctx, "rows removed that came after the copies of sessions were deleted", "sessions", found)
 		}
-		wait = finishEvery
 	}
 }

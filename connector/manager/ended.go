@@ -27,6 +27,9 @@ var (
 	errRefused   = errors.New("the service refuses the session's login")
 )
 
+// connectsAgain ends the detail of a ban that ends by itself.
+const connectsAgain = "; it connects again after that"
+
 // contestedAfter is how many replacements without a quiet time in between make
 // a session contested.
 const contestedAfter = 4
@@ -77,7 +80,7 @@ func endingOf(o *opened) (e ending, over bool) {
 	e = ending{epoch: o.taken.Epoch, state: string(state), detail: detail, wanted: cloudstore.WantedClosed}
 	if banned, ok := errors.AsType[*whatsapp.BannedError](cause); ok && !banned.Until.IsZero() {
 		e.wanted, e.until = cloudstore.WantedOpen, banned.Until
-		e.detail += "; it connects again after that"
+		e.detail += connectsAgain
 	}
 	return e, true
 }
@@ -116,7 +119,21 @@ func (m *Manager) reportEndings(ctx context.Context) error {
 	return nil
 }
 
+// reportEnding writes an ending that nobody has written yet.
 func (m *Manager) reportEnding(ctx context.Context, s *session, e *ending) error {
+	s.reporting.Lock()
+	defer s.reporting.Unlock()
+	if s.endingNow() != e {
+		return nil // somebody has, and the row may say more by now
+	}
+	if err := m.writeEnding(ctx, s, e); err != nil {
+		return err
+	}
+	s.clearEnding(e)
+	return nil
+}
+
+func (m *Manager) writeEnding(ctx context.Context, s *session, e *ending) error {
 	ctx, cancel := context.WithTimeout(ctx, stateTime)
 	defer cancel()
 	err := m.opt.Store.End(ctx, s.id, e.epoch, cloudstore.Ending{
@@ -125,7 +142,6 @@ func (m *Manager) reportEnding(ctx context.Context, s *session, e *ending) error
 	if err != nil && !errors.Is(err, cloudstore.ErrFenced) { // fenced: it is another term's matter
 		return err
 	}
-	s.clearEnding(e)
 	return nil
 }
 
@@ -172,7 +188,7 @@ func (m *Manager) settleReplaced(ctx context.Context, s *session, o *opened, sta
 	e := ending{epoch: o.taken.Epoch, state: string(state), detail: detail, wanted: wanted}
 	var err error
 	if wanted == cloudstore.WantedOpen {
-		err = m.reportEnding(ctx, s, &e)
+		err = m.writeEnding(ctx, s, &e)
 	} else {
 		m.noteEnding(ctx, s, e)
 	}

@@ -68,7 +68,7 @@ func (l Local) Open(ctx context.Context, id string) (control.Session, error) {
 }
 
 // Close closes a session and leaves it free for any connector to open by name; one
-// that isn't open, but that this connector may open at any time, as well. It
+// that isn't open, but that some connector may open at any time, as well. It
 // doesn't wait for a TiDB that is away: then it fails, and the session stays open, or,
 // if it could not be released any more, is opened again once TiDB is back.
 func (l Local) Close(ctx context.Context, id string) error {

@@ -104,13 +104,8 @@ func (m *Manager) whenOpen(ctx context.Context, s *session) (*opened, error) {
 
 // aboutToConnect reports whether a heartbeat of this connector is to open the session.
 func (m *Manager) aboutToConnect(o cloudstore.Owner) bool {
-	return o.Wanted == cloudstore.WantedOpen && m.mine(o)
-}
-
-// mine reports whether a session is this connector's, or kept for it.
-func (m *Manager) mine(o cloudstore.Owner) bool {
 	self := m.opt.Lease.ConnectorID()
-	return o.ConnectorID == self || o.ConnectorID == "" && o.ReservedFor == self
+	return o.Wanted == cloudstore.WantedOpen && (o.ConnectorID == self || o.ConnectorID == "" && o.ReservedFor == self)
 }
 
 // reasonAgain marks the first term of a session whose copy was deleted.

@@ -24,6 +24,8 @@ type session struct {
 
 	kept int // how many hold its place while it is closed and opened again; guarded by Manager.mu
 
+	reporting sync.Mutex // held while an ending is written
+
 	view     sync.Mutex
 	open     *opened
 	state    whatsapp.State

@@ -52,7 +52,7 @@ func (m *Manager) releaseUnheld(ctx context.Context, s *session) error {
 		state, detail = whatsapp.State(owner.State), owner.StateDetail
 	}
 	err = m.closeUnopened(ctx, s, openRequest{reason: "ended", anyWanted: true},
-		release{wanted: owner.Wanted, forGood: owner.Wanted == cloudstore.WantedClosed}, state, detail)
+		release{wanted: owner.Wanted, forGood: owner.Wanted == cloudstore.WantedClosed && finalError(state, detail) != nil}, state, detail)
 	if errors.Is(err, ErrNoSession) { // a pairing that never came to a link
 		return m.opt.Store.Release(ctx, s.id, owner.Epoch, "", 0, "")
 	}
@@ -60,61 +60,6 @@ func (m *Manager) releaseUnheld(ctx context.Context, s *session) error {
 		s.setState(state, detail) // how it ended, not that it wasn't released
 	}
 	return err
-}
-
-// closePaused closes a session by hand that a heartbeat of this connector may open and
-// that isn't open: between two attempts, during a ban, or before what is left of it is
-// delivered. ErrNotOpen if it is closed, or another connector's.
-func (m *Manager) closePaused(ctx context.Context, s *session) error {
-	if e := s.endingNow(); e != nil {
-		if err := m.reportEnding(ctx, s, e); err != nil {
-			return fmt.Errorf("write how the session has ended: %w", err)
-		}
-	}
-	owner, err := m.opt.Store.Owner(ctx, s.id)
-	if errors.Is(err, cloudstore.ErrNotFound) {
-		return ErrNotOpen
-	}
-	if err != nil {
-		return fmt.Errorf("read owner of session: %w", err)
-	}
-	free := owner.ConnectorID == "" && owner.ReservedFor == ""
-	if !m.opensByItself(owner) || !free && !m.mine(owner) {
-		return ErrNotOpen
-	}
-	state, detail := whatsapp.State(owner.State), owner.StateDetail
-	if finalError(state, detail) == nil {
-		state, detail = whatsapp.StateStopped, ""
-	}
-	// First, for what keeps the session from being opened may keep it from being closed in order.
-	err = m.opt.Store.End(ctx, s.id, owner.Epoch, cloudstore.Ending{
-		State: string(state), Detail: detail, Wanted: cloudstore.WantedClosed, Pause: max(0, time.Until(owner.NotBefore)),
-	})
-	if errors.Is(err, cloudstore.ErrFenced) {
-		return ErrNotOpen // taken by another one meanwhile
-	}
-	if err != nil {
-		return fmt.Errorf("close session: %w", err)
-	}
-	s.setState(state, detail)
-	if free && owner.Wanted == cloudstore.WantedOpen {
-		return nil // its log was sealed when it became free
-	}
-	return m.closeInOrder(ctx, s, owner, state, detail)
-}
-
-// closeInOrder pushes what the file of a session that was closed by hand may hold, and
-// frees its row, which was owner before.
-func (m *Manager) closeInOrder(ctx context.Context, s *session, owner cloudstore.Owner, state whatsapp.State, detail string) error {
-	err := m.closeUnopened(ctx, s, openRequest{reason: "close", byCommand: true, keepWanted: true},
-		release{wanted: cloudstore.WantedClosed, forGood: owner.Wanted == cloudstore.WantedRest}, state, detail)
-	if errors.Is(err, ErrNoSession) { // a pairing that never came to a link, or a copy that was deleted
-		return m.opt.Store.Release(ctx, s.id, owner.Epoch, "", 0, "")
-	}
-	if err != nil {
-		return fmt.Errorf("session stays closed, but what its file here holds could not be brought to the cloud: %w", err)
-	}
-	return nil
 }
 
 // giveUpTime is how long the push of what is left may take, which nobody waits for.

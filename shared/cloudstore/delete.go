@@ -80,25 +80,29 @@ const finishPage = 256
 
 // FinishDeletes removes what there is of the logs of deleted sessions all the same: a
 // statement that the network held up since before the DELETE may come after everybody
-// who knew of it has gone. It returns how many sessions it found.
+// who knew of it has gone. It returns how many sessions had any. One that can't be
+// finished doesn't keep it from the others.
 func (s *Store) FinishDeletes(ctx context.Context) (found int, err error) {
+	var failed []error
 	for after := ""; ; {
 		page, err := s.deletedAfter(ctx, after)
 		if err != nil {
-			return found, fmt.Errorf("list deleted sessions: %w", err)
+			return found, errors.Join(append(failed, fmt.Errorf("list deleted sessions: %w", err))...)
 		}
 		revived, err := s.revived(ctx, page)
 		if err != nil {
-			return found, fmt.Errorf("look for rows of deleted sessions: %w", err)
+			return found, errors.Join(append(failed, fmt.Errorf("look for rows of deleted sessions: %w", err))...)
 		}
 		for _, at := range revived {
-			if err := s.FinishDelete(ctx, at.SessionID, at.Epoch); err != nil && !errors.Is(err, ErrFenced) { // taken meanwhile: the next time
-				return found, err
+			switch err := s.FinishDelete(ctx, at.SessionID, at.Epoch); {
+			case err == nil:
+				found++
+			case !errors.Is(err, ErrFenced): // else it was taken meanwhile
+				failed = append(failed, err)
 			}
-			found++
 		}
 		if len(page) < finishPage {
-			return found, nil
+			return found, errors.Join(failed...)
 		}
 		after = page[len(page)-1].SessionID
 	}

@@ -23,6 +23,7 @@ func TestSelfKnowledge(t *testing.T) {
 		"temporary ban":           temporaryBan,
 		"contested":               contested,
 		"closed in a pause":       closedInPause,
+		"closed elsewhere":        closedElsewhere,
 		"unlinked without a TiDB": unlinkedWithoutDatabase,
 		"unlinked with messages":  unlinkedWithMessages,
 		"unlinked and deleted":    unlinkedAndDeleted,
@@ -264,7 +265,38 @@ func closedInPause(t *testing.T) {
 	rule.Remove()
 	s.waitOwner("wanted = 'open' AND connector_id IS NULL")
 	s.must(other.Close(s.ctx, s.session))
-	s.waitOwner(closed + " AND state = 'banned' AND not_before > NOW(6)")
+	s.waitOwner(closed + " AND state = 'banned' AND state_detail NOT LIKE '%connects again%' AND not_before > NOW(6)")
+}
+
+// One that no connector has is closed on any other: kept for one that was stopped, or
+// left by one that is dead.
+func closedElsewhere(t *testing.T) {
+	s := newScene(t)
+	s.ownDatabase()
+	c := s.paired("c")
+	s.talk(c)
+	s.must(c.Stop(stopTime))
+	s.waitOwner("wanted = 'open' AND reserved_for IS NOT NULL")
+	const closed = "wanted = 'closed' AND connector_id IS NULL"
+	other := s.connector("other")
+	s.must(other.Close(s.ctx, s.session))
+	s.waitOwner(closed)
+
+	_, err := other.Open(s.ctx, s.session)
+	s.must(err)
+	s.talk(other)
+	s.update("UPDATE session_owners SET failover = 'manual' WHERE session_id = ?", s.session)
+	third := s.connector("third")
+	if err := third.Close(s.ctx, s.session); err == nil || !strings.Contains(err.Error(), "not open") {
+		t.Errorf("closed while another one has it: %v", err)
+	}
+	s.must(other.Kill9())
+	s.wait("the dead connector's session to be closed", func() bool { return third.Close(s.ctx, s.session) == nil })
+	s.waitOwner(closed)
+	_, err = third.Open(s.ctx, s.session)
+	s.must(err)
+	s.talk(third)
+	s.nothingLost(third)
 }
 
 // A fight over the keys is given up after a while, and stays given up: another
