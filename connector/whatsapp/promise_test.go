@@ -26,7 +26,7 @@ func TestPromiseToRepeat(t *testing.T) {
 			w := newWorld(t)
 			var asked atomic.Int32
 			c := w.pairQR(func(cfg *Config) {
-				cfg.Grace.Promise, cfg.Grace.Sends = 10*time.Millisecond, time.Millisecond
+				cfg.Grace.Promise = 10 * time.Millisecond
 				if test.copy != nil {
 					cfg.Kept = func(ctx context.Context) error { asked.Add(1); return test.copy(ctx) }
 				}
