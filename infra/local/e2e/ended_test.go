@@ -123,15 +123,17 @@ func restAndLinkedAgainElsewhere(t *testing.T) {
 func restClosed(t *testing.T) {
 	s, app, c, texts := withRest(t)
 	s.waitLog(c, "it is held to deliver")
-	s.must(c.Close(s.ctx, s.session))
-	s.waitOwner(ended)
-	app.Answer(0)
-	s.must(app.WaitTexts(s.ctx, texts...))
+	s.closesRest(app, c, texts)
 }
 
 // Whenever that is, before the rest is held as well.
 func restClosedAtOnce(t *testing.T) {
 	s, app, c, texts := withRest(t)
+	s.closesRest(app, c, texts)
+}
+
+func (s *scene) closesRest(app *rig.Webhook, c *rigConnector, texts []string) {
+	s.t.Helper()
 	s.must(c.Close(s.ctx, s.session))
 	s.waitOwner(ended)
 	app.Answer(0)
