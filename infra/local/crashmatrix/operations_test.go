@@ -112,13 +112,11 @@ var operations = []operation{
 			if err := s.tellOnce(ctx, "just before the close"); err != nil {
 				return err
 			}
-			err := s.first.manager.Local().Close(ctx, s.id)
-			if errors.Is(err, manager.ErrNotOpen) {
-				return nil // an earlier attempt closed it, if without a seal
-			}
-			return err
+			return closeByHand(s, ctx)
 		},
 	},
+	{name: "close-own-file", closes: true, setup: crashedHere, do: closeByHand},
+	{name: "close-unheld", closes: true, setup: stoppedElsewhere, do: closeByHand},
 	{
 		name: "stop", ends: true,
 		setup: func(s *scene) { s.first = s.paired("first", s.link) },
@@ -182,12 +180,34 @@ var operations = []operation{
 
 func open(s *scene, ctx context.Context) error { return s.first.open(ctx) }
 
+// closeByHand closes the session, whether it is open or waits to be opened.
+func closeByHand(s *scene, ctx context.Context) error {
+	err := s.first.manager.Local().Close(ctx, s.id)
+	if err != nil && !errors.Is(err, manager.ErrNotOpen) { // an earlier attempt closed it, if without a seal
+		return err
+	}
+	owner, err := s.w.store.Owner(ctx, s.id)
+	if err == nil && owner.Wanted != cloudstore.WantedClosed {
+		err = fmt.Errorf("the session was closed, and waits to be %s again", owner.Wanted)
+	}
+	return err
+}
+
 // sealedElsewhere: another connector closed the session exactly, and a text waits.
 func sealedElsewhere(s *scene) {
 	before := s.paired("before", nil)
 	s.until("close", func(ctx context.Context) error { return before.manager.Local().Close(ctx, s.id) })
 	s.acked = s.fileRows(before)
 	s.tell("while it was closed")
+	s.first = s.start("first", s.t.TempDir(), s.link)
+}
+
+// stoppedElsewhere: another connector stopped, and the session waits to be opened.
+func stoppedElsewhere(s *scene) {
+	before := s.paired("before", nil)
+	s.until("stop", before.manager.Close)
+	s.acked = s.fileRows(before)
+	s.tell("while it was stopped")
 	s.first = s.start("first", s.t.TempDir(), s.link)
 }
 
