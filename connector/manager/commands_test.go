@@ -30,6 +30,7 @@ type office struct {
 
 	mu   sync.Mutex
 	lose []byte // the statement whose answer is lost, and everything after it
+	not  []byte // statements that TiDB never sees
 }
 
 // carriedOut counts the commands that came to an outcome.
@@ -116,11 +117,21 @@ func newLease(t *testing.T, store ownership.Store) *ownership.Lease {
 func (o *office) judge(st faultproxy.Statement) faultproxy.Verdict {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if len(o.not) > 0 && bytes.Contains(st.Message, o.not) {
+		return faultproxy.Verdict{Action: faultproxy.FailBefore}
+	}
 	if len(o.lose) == 0 || !bytes.Contains(st.Message, o.lose) {
 		return faultproxy.Verdict{}
 	}
 	o.lose = nil
 	return faultproxy.Verdict{Action: faultproxy.FailAfter, Then: func() { o.proxy.Set(faultproxy.Fault{Cut: true}) }}
+}
+
+// refuse keeps statements that contain a text from TiDB; "" ends it.
+func (o *office) refuse(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.not = []byte(text)
 }
 
 // order queues a command for this connector.

@@ -6,17 +6,15 @@ import (
 	"time"
 )
 
-const (
-	// finishEvery is how often a connector looks for rows that came after a DELETE. The
-	// network has to hold a push up for long to leave any.
-	finishEvery = time.Hour
-	finishAgain = time.Minute // after a failure
-)
+// finishEvery is how often a connector looks for rows that came after a DELETE. The
+// network has to hold a push up for long to leave any. After a failure it looks again
+// in a sixtieth of that.
+const finishEvery = time.Hour
 
 // finishDeletes removes what reaches the log of a session after its copy was deleted,
 // until ctx ends. Any connector does: the session's own may have gone.
 func (m *Manager) finishDeletes(ctx context.Context) error {
-	wait := rand.N(finishEvery) //nolint:gosec // spreads load, not a secret
+	wait := rand.N(m.finishEvery) //nolint:gosec // spreads load, not a secret
 	for {
 		select {
 		case <-ctx.Done():
@@ -24,9 +22,9 @@ func (m *Manager) finishDeletes(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 		found, err := m.opt.Store.FinishDeletes(ctx)
-		wait = finishEvery
+		wait = m.finishEvery
 		if err != nil {
-			wait = finishAgain
+			wait = m.finishEvery / 60
 			m.logUnlessEnding(ctx, "finish deletes", err)
 		}
 		if found > 0 {

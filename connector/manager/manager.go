@@ -88,9 +88,10 @@ type Manager struct {
 	turns     chan struct{} // one for each session that a sweep is opening
 	works     works
 
-	baseTime time.Duration  // less in tests
-	stopTime time.Duration  // more in tests
-	grace    whatsapp.Grace // more in tests
+	baseTime    time.Duration  // less in tests
+	finishEvery time.Duration  // less in tests
+	stopTime    time.Duration  // more in tests
+	grace       whatsapp.Grace // more in tests
 
 	testWithout string // the rule that a test has switched off, to see what goes wrong without it
 }
@@ -102,7 +103,7 @@ func New(opt Options) *Manager {
 	m := &Manager{
 		opt: opt, log: opt.Log, sessions: map[string]*session{}, said: map[string]time.Time{},
 		states: make(chan struct{}, 1), drains: make(chan struct{}, 1), turns: make(chan struct{}, opensAtOnce),
-		baseTime: baseTime, stopTime: stopTime,
+		baseTime: baseTime, finishEvery: finishEvery, stopTime: stopTime,
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.hard, m.endHard = context.WithCancel(context.Background())

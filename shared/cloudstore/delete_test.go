@@ -2,6 +2,8 @@ package cloudstore_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -115,7 +117,8 @@ func TestFinishDelete(t *testing.T) {
 	}
 }
 
-// What comes when even the owner has gone is found by whoever looks.
+// What comes when even the owner has gone is found by whoever looks, however many
+// deleted sessions there are of which nothing came.
 func TestFinishDeletes(t *testing.T) {
 	s, config := migrated(t)
 	db := rawDB(t, config)
@@ -123,6 +126,11 @@ func TestFinishDeletes(t *testing.T) {
 	for _, session := range []string{"x", "y", "kept"} {
 		backedUp(t, s, session, "a")
 	}
+	var between []string // x and y: more than a page of them
+	for i := range 600 {
+		between = append(between, fmt.Sprintf("('x %03d', 1, 'off')", i))
+	}
+	mustExec(t, db, "INSERT INTO session_owners (session_id, epoch, backup) VALUES "+strings.Join(between, ", "))
 	finish := func(want int) {
 		t.Helper()
 		if found, err := s.FinishDeletes(t.Context()); err != nil || found != want {
