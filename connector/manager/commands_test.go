@@ -29,8 +29,7 @@ type office struct {
 	done   carriedOut
 
 	mu   sync.Mutex
-	lose []byte // the statement whose answer is lost, and everything after it
-	not  []byte // statements that TiDB never sees
+	hook func(faultproxy.Statement) faultproxy.Verdict // nil: every statement passes
 }
 
 // carriedOut counts the commands that came to an outcome.
@@ -117,21 +116,29 @@ func newLease(t *testing.T, store ownership.Store) *ownership.Lease {
 func (o *office) judge(st faultproxy.Statement) faultproxy.Verdict {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.not) > 0 && bytes.Contains(st.Message, o.not) {
-		return faultproxy.Verdict{Action: faultproxy.FailBefore}
-	}
-	if len(o.lose) == 0 || !bytes.Contains(st.Message, o.lose) {
+	if o.hook == nil {
 		return faultproxy.Verdict{}
 	}
-	o.lose = nil
-	return faultproxy.Verdict{Action: faultproxy.FailAfter, Then: func() { o.proxy.Set(faultproxy.Fault{Cut: true}) }}
+	return o.hook(st)
 }
 
-// refuse keeps statements that contain a text from TiDB; "" ends it.
-func (o *office) refuse(text string) {
+// onStatement has f decide what becomes of each statement of the manager; nil ends that.
+func (o *office) onStatement(f func(faultproxy.Statement) faultproxy.Verdict) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.not = []byte(text)
+	o.hook = f
+}
+
+// awayAfter takes TiDB away with the answer to the first statement that contains a text.
+func (o *office) awayAfter(text string) {
+	found := false
+	o.onStatement(func(st faultproxy.Statement) faultproxy.Verdict {
+		if found || !bytes.Contains(st.Message, []byte(text)) {
+			return faultproxy.Verdict{}
+		}
+		found = true
+		return faultproxy.Verdict{Action: faultproxy.FailAfter, Then: func() { o.proxy.Set(faultproxy.Fault{Cut: true}) }}
+	})
 }
 
 // order queues a command for this connector.
@@ -167,9 +174,7 @@ func (o *office) outcomes() int {
 func TestClaimWhoseAnswerIsLost(t *testing.T) {
 	o := newOffice(t)
 	id := o.order(cloudstore.CommandSync)
-	o.mu.Lock()
-	o.lose = []byte("COMMIT")
-	o.mu.Unlock()
+	o.awayAfter("COMMIT")
 	o.m.runCommand(id)
 	o.m.tasks.Wait()
 	if c := o.row(id); c.State != cloudstore.CommandRunning || o.outcomes() != 0 {

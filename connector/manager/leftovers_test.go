@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -86,7 +85,13 @@ func firsts(ids []string) (first []string) {
 func withApplication(t *testing.T) (*Manager, *application) {
 	t.Helper()
 	app := &application{}
-	server := httptest.NewServer(app)
+	return New(Options{DataDir: t.TempDir(), Webhook: app.hook(t), Log: slog.New(slog.DiscardHandler)}), app
+}
+
+// hook is a webhook that delivers to the application.
+func (a *application) hook(t *testing.T) *webhook.Dispatcher {
+	t.Helper()
+	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	to, err := url.Parse(server.URL)
 	if err != nil {
@@ -96,10 +101,9 @@ func withApplication(t *testing.T) (*Manager, *application) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	hook := webhook.New(webhook.Options{URL: to, Secrets: []webhook.Secret{secret}, Log: log})
+	hook := webhook.New(webhook.Options{URL: to, Secrets: []webhook.Secret{secret}, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(hook.Close)
-	return New(Options{DataDir: t.TempDir(), Webhook: hook, Log: log}), app
+	return hook
 }
 
 // endedTerm makes a session file as a term leaves it: messages p1 and p2 were

@@ -1,12 +1,14 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"testing"
 	"time"
 
 	"cloudsession/connector/replicate"
+	"cloudsession/infra/local/faultproxy"
 	"cloudsession/infra/local/sqsemu"
 	"cloudsession/shared/cloudstore"
 	"cloudsession/shared/command"
@@ -96,7 +98,12 @@ func TestConnectorFinishesDeletes(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.withQueue()
-	o.refuse("backup = 'off'")
+	o.onStatement(func(st faultproxy.Statement) (v faultproxy.Verdict) {
+		if bytes.Contains(st.Message, []byte("backup = 'off'")) {
+			v.Action = faultproxy.FailBefore
+		}
+		return v
+	})
 	o.m.finishEvery = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -115,7 +122,7 @@ func TestConnectorFinishesDeletes(t *testing.T) {
 	if left, _ := o.leftInLog(taken); left == 0 {
 		t.Error("somebody else removes them: this test shows nothing")
 	}
-	o.refuse("")
+	o.onStatement(nil)
 	eventually(t, "rows are gone", func() bool {
 		left, _ := o.leftInLog(taken)
 		return left == 0
