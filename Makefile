@@ -183,7 +183,7 @@ lint: $(LINT) ## formatters and linters, as pinned in infra/tools
 
 .PHONY: lint-tidb
 lint-tidb: $(LINT) tidb ## the same for the engine's module; loading the engine's sources takes minutes
-	cd infra/tidb && $(COMPILING) $(CURDIR)/$(LINT) run --allow-parallel-runners ./...
+	$(COMPILING) go run ./infra/local/cmd/tidbbuild -lint $(LINT)
 
 .PHONY: licences
 licences: ## write LICENSES-THIRD-PARTY.md anew, after a change of what is linked

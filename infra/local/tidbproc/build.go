@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -33,7 +34,7 @@ func Build(ctx context.Context, out io.Writer) (binary string, err error) {
 	defer unlock()
 
 	binary = filepath.Join(bin, "tidb")
-	cmd := goTool(ctx, root, "build", "-ldflags", "-s -w", "-o", binary)
+	cmd := onEngine(ctx, root, "go", "build", "-ldflags", "-s -w", "-o", binary, "./...")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	done := reportSlow(out)
@@ -58,31 +59,44 @@ var unused = []string{
 	"golang.org/x/text/encoding/...", "github.com/rivo/uniseg/...",
 }
 
-// goTool is a command of the go tool on the engine's packages. What is unused is compiled
-// without optimising it, which takes less than half the time. All commands have to ask for
-// that, or they compile the engine each in their own way.
-func goTool(ctx context.Context, root, command string, args ...string) *exec.Cmd {
-	args = append([]string{command, "-trimpath"}, args...)
+// onEngine is a program that compiles, or has compiled, the engine's packages. What is
+// unused is compiled without optimising it, which takes less than half the time. All
+// programs have to ask for that, or they compile the engine each in their own way.
+func onEngine(ctx context.Context, root, program string, args ...string) *exec.Cmd {
+	flags := []string{os.Getenv("GOFLAGS"), "-trimpath"}
 	for _, packages := range unused {
-		args = append(args, "-gcflags", packages+"=-N -l -dwarf=false")
+		flags = append(flags, "'-gcflags="+packages+"=-N -l -dwarf=false'")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...) //nolint:gosec // G204: our own arguments
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // G204: our own arguments
 	cmd.Dir = filepath.Join(root, "infra", "tidb")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+strings.Join(flags, " "))
 	return cmd
 }
 
 // Check runs go vet and the tests of the engine's module, which say on out what is wrong.
 func Check(ctx context.Context, out io.Writer) error {
+	return runOnEngine(ctx, out, []string{"go", "vet", "./..."}, []string{"go", "test", "./..."})
+}
+
+// Lint runs golangci-lint, whose path is linter, on the engine's module.
+func Lint(ctx context.Context, out io.Writer, linter string) error {
+	linter, err := filepath.Abs(linter)
+	if err != nil {
+		return fmt.Errorf("find the linter: %w", err)
+	}
+	return runOnEngine(ctx, out, []string{linter, "run", "--allow-parallel-runners", "./..."})
+}
+
+func runOnEngine(ctx context.Context, out io.Writer, commands ...[]string) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
 	}
-	for _, command := range []string{"vet", "test"} {
-		cmd := goTool(ctx, root, command)
+	for _, command := range commands {
+		cmd := onEngine(ctx, root, command[0], command[1:]...)
 		cmd.Stdout, cmd.Stderr = out, out
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("go %s of the database engine: %w", command, err)
+			return fmt.Errorf("%s %s on the database engine: %w", filepath.Base(command[0]), command[1], err)
 		}
 	}
 	return nil
