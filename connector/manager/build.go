@@ -9,6 +9,7 @@ import (
 
 	"cloudsession/connector/baileys"
 	"cloudsession/connector/capture"
+	"cloudsession/connector/ownership"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
 	"cloudsession/shared/cloudstore"
@@ -18,6 +19,10 @@ import (
 // build makes the file of a term ready to connect: resumed, restored or new;
 // on a safe start with the stale Signal state dropped and the base durable (O5).
 func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudstore.Taken) (_ *opened, err error) {
+	mark := ownership.HighWater{Epoch: taken.Epoch}
+	if err := mark.Raise(s.files.highWaterPath()); err != nil {
+		return nil, err
+	}
 	o := m.newOpened(taken)
 	o.safe = taken.Start == replicate.StartSafe || p.staged.safe()
 	o.fresh.Store(taken.Start == replicate.StartNew && p.staged == nil)

@@ -26,6 +26,7 @@ type office struct {
 	m      *Manager
 	direct *cloudstore.Store // past the proxy
 	proxy  *faultproxy.Proxy
+	config cloudstore.Config // past the proxy
 	done   carriedOut
 
 	mu   sync.Mutex
@@ -49,7 +50,7 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t}
 	config := tidbtest.Start(t)
-	o.direct = o.store(config)
+	o.config, o.direct = config, o.store(config)
 	if err := o.direct.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,24 @@ func (s sessionFiles) create() error {
 	return nil
 }
 
+// errNoRoom: the disk takes no more.
+var errNoRoom = errors.New("this connector can't write to its DATA_DIR")
+
+// probeSize is more than the first writes of a term in a file that is there already.
+const probeSize = 64 << 10
+
+// probe finds out that nothing can be written, above all on a full disk, before a
+// session is taken: each term that ends before it began leaves the next start less to
+// go on from, and it is tried again and again.
+func (s sessionFiles) probe() error {
+	path := filepath.Join(s.dir, "probe")
+	err := os.WriteFile(path, make([]byte, probeSize), 0o600)
+	if err = errors.Join(err, discard(path)); err != nil {
+		return fmt.Errorf("%w: %w", errNoRoom, err)
+	}
+	return nil
+}
+
 func (s sessionFiles) highWaterPath() string { return filepath.Join(s.dir, "highwater.json") }
 
 // newPath is where the file of a term is built: a name of its own per epoch, so

@@ -33,7 +33,7 @@ func (m *Manager) giveBack(ctx context.Context, s *session, taken cloudstore.Tak
 		errs = append(errs, m.sealEmpty(ctx, s.id, taken))
 	}
 	wanted := taken.Parent.Owner.Wanted
-	if wanted == "" || taken.Start == replicate.StartNew {
+	if taken.Parent.Owner.Epoch == 0 || taken.Start == replicate.StartNew { // nobody has ever had it open
 		wanted = cloudstore.WantedClosed
 	}
 	if wanted != cloudstore.WantedRest { // how that one ended stays in its row

@@ -2,6 +2,9 @@ package manager
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"cloudsession/connector/control"
@@ -118,5 +121,77 @@ func TestOpeningThatTheEndBreaksOff(t *testing.T) {
 	}
 	if owner := o.owner(); owner.ConnectorID != "" || owner.ReservedFor != "me" {
 		t.Errorf("after it was broken off: %+v", owner)
+	}
+}
+
+// On a disk that takes no more no session is taken: what began with this machine's own
+// file, or exactly, does so once there is room.
+func TestStartOnAFullDisk(t *testing.T) {
+	o := furnished(t)
+	s := o.linked()
+	full := filepath.Join(s.files.dir, "probe")
+	for _, want := range []string{replicate.StartOwnFile, replicate.StartExact} {
+		before := o.owner()
+		if want == replicate.StartExact {
+			if err := o.m.Local().Close(t.Context(), "x"); err != nil {
+				t.Fatal(err)
+			}
+			before = o.owner()
+		}
+		if err := os.Symlink("/dev/full", full); err != nil {
+			t.Fatal(err)
+		}
+		_, err := o.open(s)
+		if !errors.Is(err, errNoRoom) || !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("it opens with %v", err)
+		}
+		if _, text := outcomeOf(err); text == "the connector's log says why" {
+			t.Errorf("whoever asked is told that %s", text)
+		}
+		if after := o.owner(); after.Epoch != before.Epoch || after.ConnectorID != before.ConnectorID {
+			t.Errorf("it was taken: %+v", after)
+		}
+		if _, err := os.Lstat(full); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left behind: %v", err)
+		}
+		if start, err := o.open(s); err != nil || start != want {
+			t.Fatalf("then it starts %q, %v; want %s", start, err, want)
+		}
+	}
+}
+
+// The disk fails between the take and everything else. The session is free for others,
+// and starts as exactly as before.
+func TestDiskThatFailsOnceTaken(t *testing.T) {
+	o := furnished(t)
+	s := o.linked()
+	if _, err := o.open(s); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
+	s.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := s.files.dir + " as it was"
+	o.onStatement(func(st faultproxy.Statement) (v faultproxy.Verdict) {
+		if _, err := os.Stat(away); err != nil && st.Text == "COMMIT" {
+			v.Then = func() { err = errors.Join(os.Rename(s.files.dir, away), os.WriteFile(s.files.dir, nil, 0o600)) }
+		}
+		return v
+	})
+	if _, err := o.open(s); err == nil {
+		t.Fatal("it was opened")
+	}
+	o.onStatement(nil)
+	if owner := o.owner(); owner.ConnectorID != "" || owner.Wanted != cloudstore.WantedOpen || owner.State != string(StateFailed) {
+		t.Errorf("after it failed: %+v", owner)
+	}
+	if err := errors.Join(os.Remove(s.files.dir), os.Rename(away, s.files.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if start, err := o.open(s); err != nil || start != replicate.StartExact {
+		t.Errorf("then it starts %q, %v; want exactly", start, err)
 	}
 }

@@ -136,6 +136,9 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	}
 	defer func() { err = errors.Join(err, prior.close()) }()
 	prior.staged, prior.at = r.staged, r.at
+	if err := s.files.probe(); err != nil {
+		return nil, err
+	}
 	taken, err := m.take(ctx, s, prior, r)
 	if err != nil {
 		return nil, err
@@ -302,8 +305,7 @@ func (m *Manager) take(ctx context.Context, s *session, p *prior, r openRequest)
 		s.log.ErrorContext(ctx, "this machine has seen more of the session's log than the database holds; the session starts safely. "+
 			"Was the database restored from a backup? Then run: connector database-restored")
 	}
-	mark := ownership.HighWater{Epoch: taken.Epoch}
-	return taken, mark.Raise(s.files.highWaterPath())
+	return taken, nil
 }
 
 func (m *Manager) newOpened(taken cloudstore.Taken) *opened {

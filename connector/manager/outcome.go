@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"cloudsession/connector/baileys"
 	"cloudsession/connector/rekey"
 	"cloudsession/connector/replicate"
 	"cloudsession/connector/whatsapp"
@@ -45,7 +46,20 @@ var outcomes = []struct {
 	{sessionlog.ErrNoBase, "damaged", "the log in the cloud has no complete base"},
 	{sessionlog.ErrTwoSalts, "damaged", "the log in the cloud is mixed with another"},
 	{sessionlog.ErrMalformed, "damaged", "a row of the log in the cloud is malformed"},
+	{sessionlog.ErrRowVersion, "damaged", "a row of the log in the cloud was changed, or is of a newer connector's format"},
+	{sessionlog.ErrPushVersion, "damaged", "a row of the log in the cloud is of a newer connector's format"},
+	{envelope.ErrVersion, "damaged", "the credentials in the cloud were changed, or are of a newer connector's format"},
+	{envelope.ErrLegacy, "wrong_secret", "the Node service sealed it with another secret, or its row is damaged"},
+	{envelope.ErrOtherSession, "damaged", "the credentials in the cloud are another session's"},
 	{envelope.ErrTampered, "damaged", "the credentials in the cloud were changed"},
+	{envelope.ErrTruncated, "damaged", "the credentials in the cloud were cut short"},
+	{envelope.ErrNotEnvelope, "damaged", "the credentials in the cloud were changed"},
+	{envelope.ErrTooLarge, "damaged", "the credentials in the cloud were changed"},
+	{envelope.ErrMalformed, "damaged", "the credentials in the cloud are malformed"},
+	{baileys.ErrDamaged, "damaged", "the credentials are malformed"},
+	{baileys.ErrUnpaired, "no_credentials", "never paired, or only half: pair it"},
+	{errNoRoom, codeFailed, "the connector can't write to its disk"},
+	{errLogDamaged, "damaged", "the log in the cloud makes no sound session"},
 }
 
 // Codes of failures that are none of outcomes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cloudsession/connector/capture"
 	"cloudsession/connector/control"
 	"cloudsession/connector/replicate"
 	"cloudsession/shared/cloudstore"
@@ -58,6 +59,9 @@ func (m *Manager) restoreFile(ctx context.Context, taken cloudstore.Taken, at *r
 	}
 	if errors.Is(err, replicate.ErrNothing) {
 		return restored, ErrNoSession
+	}
+	if errors.Is(err, capture.ErrCorrupt) { // each row is as it was sealed, and all of them make no session
+		err = fmt.Errorf("%w: %w", errLogDamaged, err)
 	}
 	if err != nil {
 		return restored, fmt.Errorf("restore session: %w", err)
