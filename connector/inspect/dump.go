@@ -49,13 +49,16 @@ func Dump(ctx context.Context, store Store, keys *envelope.Keyring, sessionID st
 		}
 		state.Identity = &identity
 	}
+	if s.owner.Backup == cloudstore.BackupCredentials {
+		return state, nil // what log there is stems from before that choice (P7)
+	}
 	lineage, err := s.fetch(ctx, store, false)
 	if err != nil {
 		return State{}, err
 	}
 	r := replay{}
 	res, err := sessionlog.Read(keys, sessionID, lineage, r.apply)
-	if errors.Is(err, sessionlog.ErrNoBase) && s.hasCredentials {
+	if errors.Is(err, sessionlog.ErrNoBase) && s.hasCredentials && !hasDeltas(lineage) {
 		return state, nil // credentials are all there is
 	}
 	if err != nil {
@@ -64,6 +67,13 @@ func Dump(ctx context.Context, store Store, keys *envelope.Keyring, sessionID st
 	state.SchemaVersion, state.LastEpoch, state.LastSeq = r.schema, res.Last.Epoch, res.Last.Seq
 	state.Tables = r.redacted()
 	return state, nil
+}
+
+// hasDeltas reports whether a log once had a base: one comes before the first delta.
+func hasDeltas(lineage []sessionlog.EpochRows) bool {
+	return slices.ContainsFunc(lineage, func(e sessionlog.EpochRows) bool {
+		return slices.ContainsFunc(e.Segments, func(row cloudstore.Segment) bool { return row.Kind == cloudstore.KindDelta })
+	})
 }
 
 // replay holds the tables while pushes are applied.

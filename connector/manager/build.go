@@ -78,6 +78,10 @@ func (m *Manager) newFile(ctx context.Context, s *session, o *opened, p *prior, 
 		if restored, err = m.restoreFile(ctx, o.taken, p.at, path); err != nil {
 			return restored, err
 		}
+		if before := o.taken.Parent.Owner; restored.CredentialsOnly && before.Epoch > 0 && before.Backup == cloudstore.BackupFull {
+			// Its first base never became whole, or all of its log is gone: the rows don't tell.
+			s.log.WarnContext(ctx, "no whole base of the session is in the cloud: it is restored from its credentials alone")
+		}
 	}
 	o.file, err = capture.Open(ctx, path, capture.Options{OnCommit: s.changed})
 	if err != nil || !restored.CredentialsOnly || p.staged != nil {

@@ -45,8 +45,9 @@ func TestLostRowsAreNoCredentialsOnlyRestore(t *testing.T) {
 	}
 }
 
-// Parts of a first base that never became whole are all there is: that is no
-// loss, except where somebody says that the term goes on exactly.
+// Parts of a first base are all there is. Whether it never became whole or has lost its
+// end the rows don't tell: what is missing at the end of a log can't be seen. Only where
+// somebody says that the term goes on exactly it is known to be a loss.
 func TestTornFirstBase(t *testing.T) {
 	m := newMemory()
 	g := newRig(t, m, func(o *Options) { o.GroupBytes = 1 << 20 })

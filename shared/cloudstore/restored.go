@@ -23,8 +23,8 @@ const (
 // clock, beyond any that was given out after the backup was made: no process, and no
 // second restore, meets a number twice. If it is interrupted, call it again.
 //
-// Sessions whose rows are incomplete are left as they are, and named in the error;
-// it is ErrNotFound then, and all others are marked.
+// Sessions whose rows are incomplete or whose log is damaged are left as they are, and
+// named in the error; it is ErrNotFound or ErrLogDamaged then, and all others are marked.
 func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error) {
 	const page, named = 256, 10
 	var incomplete []error
@@ -38,7 +38,7 @@ func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error
 			switch {
 			case err == nil:
 				marked++
-			case errors.Is(err, ErrNotFound):
+			case errors.Is(err, ErrNotFound), errors.Is(err, ErrLogDamaged):
 				incomplete = append(incomplete, fmt.Errorf("session %q: %w", id, err))
 			default:
 				return marked, fmt.Errorf("mark sessions as restored: session %q: %w", id, err)
@@ -55,7 +55,10 @@ func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error
 	return marked, nil
 }
 
-// markRestored is a take by nobody.
+// ErrLogDamaged: rows of a session's log are missing that were durable once.
+var ErrLogDamaged = errors.New("rows of its log are missing")
+
+// markRestored is a take by nobody. An epoch behind a damaged log would hide the damage.
 func markRestored(ctx context.Context, tx *sql.Tx, sessionID string) error {
 	r := TakeRequest{SessionID: sessionID, Reason: "database restored"}
 	v, err := lockForTake(ctx, tx, r)
@@ -68,6 +71,9 @@ func markRestored(ctx context.Context, tx *sql.Tx, sessionID string) error {
 	parent, err := readParent(ctx, tx, v)
 	if err != nil {
 		return err
+	}
+	if parent.Damaged && v.owner.Backup != BackupCredentials {
+		return ErrLogDamaged
 	}
 	if err := fence(ctx, tx, r, parent.Parent); err != nil {
 		return err

@@ -94,3 +94,32 @@ func TestMarkDatabaseRestoredWithIncompleteRows(t *testing.T) {
 		}
 	}
 }
+
+// What is left of a damaged log must not pass for all there is: it is refused as a take
+// refuses it, and stays damaged for whoever looks at it next.
+func TestMarkDatabaseRestoredWithDamagedLogs(t *testing.T) {
+	s, config := migrated(t)
+	register(t, s, "a")
+	lost := map[string]uint64{"middle": 2, "head": 1}
+	for session, seq := range lost {
+		mustTake(t, s, session, "a")
+		for seq := range uint64(4) {
+			kind := cloudstore.KindDelta
+			if seq == 0 {
+				kind = cloudstore.KindBase
+			}
+			appendAll(t, s, segment(session, 1, seq+1, kind, ""))
+		}
+		mustExec(t, rawDB(t, config), "DELETE FROM session_segments WHERE session_id = ? AND seq = ?", session, seq)
+	}
+	backedUp(t, s, "whole", "a")
+	n, err := s.MarkDatabaseRestored(t.Context())
+	if n != 1 || !errors.Is(err, cloudstore.ErrLogDamaged) || !strings.Contains(err.Error(), `"middle"`) || !strings.Contains(err.Error(), `"head"`) {
+		t.Errorf("marked %d, %v; want 1, and the damaged ones named", n, err)
+	}
+	for session := range lost {
+		if p := mustTake(t, s, session, "a").Parent; !p.Damaged {
+			t.Errorf("%s passes for whole: %+v", session, p)
+		}
+	}
+}

@@ -216,8 +216,7 @@ func crashedElsewhere(s *scene) {
 	before := s.paired("before", nil)
 	if s.fillFirst {
 		s.must("fill the session", s.fill(s.t.Context(), before, 40))
-		s.until("sync", before.sync)
-		s.acked = s.fileRows(before)
+		s.acked = s.durable(before)
 	}
 	before.crash()
 	s.bury("before")

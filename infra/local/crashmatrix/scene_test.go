@@ -183,9 +183,17 @@ func (s *scene) paired(id string, l *link) *connector {
 	c := s.start(id, s.t.TempDir(), l)
 	s.until("pair", c.pair)
 	s.talk(c, "hello")
-	s.until("sync", c.sync)
-	s.file, s.acked = c, s.fileRows(c)
+	s.file, s.acked = c, s.durable(c)
 	return c
+}
+
+// durable has a connector push what its session file holds, and returns that. What is
+// written meanwhile need not be durable.
+func (s *scene) durable(c *connector) rows {
+	s.t.Helper()
+	r := s.fileRows(c)
+	s.until("sync", c.sync)
+	return r
 }
 
 // talk has both sides say something and hear it.

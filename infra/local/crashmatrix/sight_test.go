@@ -3,6 +3,7 @@ package crashmatrix_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"sync"
@@ -62,8 +63,10 @@ func TestMatrixSeesLostRow(t *testing.T) {
 	s.first = s.paired("first", s.link)
 	s.tell("durable")
 	s.wait("the text to be in the inbox", func() bool { return s.first.has("durable") })
-	s.until("sync", s.first.sync)
-	s.acked = s.fileRows(s.first)
+	s.wait("a quiet moment", func() bool {
+		s.acked = s.durable(s.first)
+		return maps.Equal(s.acked, s.fileRows(s.first))
+	})
 	s.first.crash()
 	none := func() []rows { return nil }
 	s.checkKept(s.acked, none)

@@ -34,6 +34,14 @@ func (n *tally) note(c matrixCase, reached bool) {
 	}
 }
 
+// never tells whether no case that ran came to the statement of one that must.
+func (n *tally) never(c matrixCase) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	reached, counts := n.ran[c.step()]
+	return counts && !reached
+}
+
 // check reports what was not reached. In a whole run every statement must go wrong
 // in one of its cases at least. In a sample a statement may have a single case, so
 // there only so many may come to nothing: of 1662 cases 9 did, in which what happens
