@@ -72,6 +72,9 @@ func (r *restorer) strayPush(rows []cloudstore.Segment, i int, before [32]byte) 
 		if row.Kind != rows[i].Kind || row.Seq != rows[i].Seq+uint64(k) || int(row.Part) != k+1 {
 			break
 		}
+		if !r.mayOpen(row.Data) {
+			break
+		}
 		opened, err := r.keys.Open(envelope.Position{
 			SessionID: r.sessionID, Epoch: row.Epoch, Seq: row.Seq, Part: row.Part, Parts: row.Parts, PrevTag: prev,
 		}, row.Data)
@@ -82,4 +85,21 @@ func (r *restorer) strayPush(rows []cloudstore.Segment, i int, before [32]byte) 
 		prev = row.Tag
 	}
 	return maxPreKeyID(sessionlog.Salvage(bodies, rows[i].Kind == cloudstore.KindBase))
+}
+
+// mayOpen reports whether a row that the log doesn't count may be opened: each salt costs the
+// derivation of a key, and whoever can write to the table may put any number of rows there.
+func (r *restorer) mayOpen(data []byte) bool {
+	salt, err := envelope.SaltOf(data)
+	if err != nil {
+		return false
+	}
+	if slices.Contains(r.salts, salt) {
+		return true
+	}
+	if len(r.salts) >= sessionlog.MaxSalts {
+		return false
+	}
+	r.salts = append(r.salts, salt)
+	return true
 }

@@ -86,26 +86,34 @@ func TestHighestPreKeyOfUnfinishedPush(t *testing.T) {
 	}
 }
 
-// TestHighestPreKeyBehindFence: a push that came too late names an id as well.
+// TestHighestPreKeyBehindFence: a push that came too late names an id as well. Keys are derived for no
+// more salts than a log may have, however many rows there are.
 func TestHighestPreKeyBehindFence(t *testing.T) {
 	m := newMemory()
 	g := newRig(t, m)
 	l := g.pair("personal", 1)
 	l.flush()
 	// The statement of a stale owner lands behind the fence: all of it is readable, none counts.
-	salt, after := l.repl.salt, l.repl.Status().Cursor
+	after := l.repl.Status().Cursor
 	g.take(l.id, false, func(cloudstore.Parent) string { return StartSafe })
-	after.Seq++
-	p := sessionlog.Push{Base: true, Tables: []sessionlog.Table{{Name: "whatsmeow_pre_keys", Columns: []string{"jid", "key_id"}, Key: []string{"jid", "key_id"}}}}
-	p.Records = []sessionlog.Record{{Key: []any{"x", int64(7777)}, Row: []any{"x", int64(7777)}}}
-	plain, err := p.Marshal()
-	g.must(err)
-	segs, err := sessionlog.Seal(g.keys, l.id, salt, after, plain, true)
-	g.must(err)
-	if o, err := m.AppendSegments(t.Context(), segs); err != nil || o[0] != cloudstore.Durable {
-		t.Fatal(o, err)
+	late := func(salt envelope.Salt, id int64) {
+		t.Helper()
+		after.Seq++
+		p := sessionlog.Push{Base: true, Tables: []sessionlog.Table{{Name: "whatsmeow_pre_keys", Columns: []string{"jid", "key_id"}, Key: []string{"jid", "key_id"}}}}
+		p.Records = []sessionlog.Record{{Key: []any{"x", id}, Row: []any{"x", id}}}
+		plain, err := p.Marshal()
+		g.must(err)
+		segs, err := sessionlog.Seal(g.keys, l.id, salt, after, plain, true)
+		g.must(err)
+		if o, err := m.AppendSegments(t.Context(), segs); err != nil || o[0] != cloudstore.Durable {
+			t.Fatal(o, err)
+		}
 	}
-	if _, _, found := g.restored(l.id, StartSafe); found.MaxPreKeyID != 7777 {
+	late(l.repl.salt, 7777)
+	for id := range int64(5) {
+		late(envelope.NewSalt(), 8000+id)
+	}
+	if _, _, found := g.restored(l.id, StartSafe); found.MaxPreKeyID != 8000 {
 		t.Errorf("highest %d", found.MaxPreKeyID)
 	}
 }

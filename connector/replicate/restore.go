@@ -53,6 +53,7 @@ type restorer struct {
 	store     Reader
 	keys      *envelope.Keyring
 	sessionID string
+	salts     []envelope.Salt // of the rows that were opened
 }
 
 func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path string) (Restored, error) {
@@ -92,6 +93,7 @@ func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path str
 			result.Last.Epoch, result.Last.Seq, parent.Epoch, parent.Seq, sessionlog.ErrMissing)
 	}
 	found.Salt, found.Pushes = result.Salt, result.Pushes
+	r.salts = []envelope.Salt{result.Salt}
 	found.Log.BaseBytes, found.Log.DeltaBytes = weigh(lineage)
 	found.MaxPreKeyID = max(found.MaxPreKeyID, r.strayPreKeyID(lineage))
 	if err := b.finish(ctx); err != nil {

@@ -9,9 +9,9 @@ import (
 	"cloudsession/shared/envelope"
 )
 
-// maxSalts is how many salts one log may have: the session's, and that of an
+// MaxSalts is how many salts one log may have: the session's, and that of an
 // identity before it. It bounds how often a reader can be made to derive keys.
-const maxSalts = 2
+const MaxSalts = 2
 
 // row is a data row of the lineage in its place.
 type row struct {
@@ -192,7 +192,7 @@ func (l *log) check(start int) error {
 		}
 		salts[salt] = true
 		l.result.Salt, l.result.Salts = salt, len(salts)
-		if len(salts) > maxSalts {
+		if len(salts) > MaxSalts {
 			return at(r.seg, ErrTwoSalts)
 		}
 	}
