@@ -55,7 +55,7 @@ func (s *Store) MarkDatabaseRestored(ctx context.Context) (marked int, err error
 	return marked, nil
 }
 
-// ErrLogDamaged: rows of a session's log are missing that were durable once.
+// ErrLogDamaged means that rows of a session's log are missing that were durable once.
 var ErrLogDamaged = errors.New("rows of its log are missing")
 
 // markRestored is a take by nobody. An epoch behind a damaged log would hide the damage.
