@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"cloudsession/shared/devtoken"
 )
 
@@ -19,6 +21,14 @@ func TestTokens(t *testing.T) {
 	}
 	foreign, err := devtoken.Mint([]byte("another secret of more than 32 bytes"), "x", []string{devtoken.ScopeRead}, time.Hour)
 	s.must(err)
+	// Nothing mints a token that is over already.
+	until := func(left time.Duration) string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+			"sub": "x", "scope": devtoken.ScopeRead, "exp": time.Now().Add(left).Unix(),
+		}).SignedString([]byte(world.Stack.JWTSecret()))
+		s.must(err)
+		return token
+	}
 	read := good(devtoken.ScopeRead)
 	for _, c := range []struct {
 		name, token, method, what string
@@ -27,6 +37,8 @@ func TestTokens(t *testing.T) {
 		{"no token", "", http.MethodGet, "/status", http.StatusUnauthorized},
 		{"not a token", "hello", http.MethodGet, "/status", http.StatusUnauthorized},
 		{"signed by somebody else", foreign, http.MethodGet, "/status", http.StatusUnauthorized},
+		{"good for an hour", until(time.Hour), http.MethodGet, "/status", http.StatusNotFound},
+		{"expired an hour ago", until(-time.Hour), http.MethodGet, "/status", http.StatusUnauthorized},
 		{"cut short", read[:len(read)-3], http.MethodGet, "/status", http.StatusUnauthorized},
 		{"reading is enough for status", read, http.MethodGet, "/status", http.StatusNotFound},
 		{"reading is not enough for restore", read, http.MethodPost, "/restore", http.StatusForbidden},
