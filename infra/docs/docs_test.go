@@ -41,6 +41,8 @@ func TestChecksRefuse(t *testing.T) {
 		{"files", "The secret `cloudsession/passwords`.", "cloudsession/passwords"},
 		{"files", "```sh\nls /etc/cloudsession/passwords\n```", "/etc/cloudsession/passwords"},
 		{"messages", "The log says `cloud is made of cheese`.", "made of cheese"},
+		{"messages", "It ends with `serve metrics on METRICS_ADDR`.", "serve metrics on METRICS_ADDR"},
+		{"messages", "It ends with `serve cheese: … METRICS_ADDR`.", "serve cheese"},
 		{"links", "[x](docs/nowhere.md)", "docs/nowhere.md"},
 		{"links", "[x](README.md#no-such-heading)", "no-such-heading"},
 		{"commands", "Run `connector explode`.", "explode"},

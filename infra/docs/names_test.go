@@ -90,7 +90,7 @@ var (
 
 // foreign are names and texts of AWS, of systemd, of TiDB and of whatsmeow.
 var foreign = []string{
-	"CAPABILITY_IAM", "AccessDenied", "access denied", "command denied", "condition failed", "unsupported database schema version",
+	"CAPABILITY_IAM", "AccessDenied", "command denied", "condition failed", "unsupported database schema version",
 }
 
 // checkWords: what looks like a name of ours is one.
@@ -112,17 +112,21 @@ func checkWords(d document, r *repository) (problems []string) {
 	return problems
 }
 
-// Words and nothing else: what a program says.
-var message = regexp.MustCompile(`^[a-z][a-z']+(?: [a-z']+)+$`)
+// Words and nothing else but variables: what a program says.
+var message = regexp.MustCompile(`^[a-z][a-z']+(?: (?:[a-z']+|[A-Z]+(?:_[A-Z]+)+))+$`)
 
-// checkMessages: lines of logs and errors are quoted as the programs write them.
+// checkMessages: lines of logs and errors are quoted as the programs write them,
+// but for what stands in place of "…".
 func checkMessages(d document, r *repository) (problems []string) {
 	for _, s := range d.spans {
-		if _, command := r.commands[s]; command || !message.MatchString(s) || called.MatchString(s) || target.MatchString(s) || strings.HasPrefix(s, "sam ") || slices.Contains(foreign, s) {
+		if _, command := r.commands[s]; command || called.MatchString(s) || target.MatchString(s) || strings.HasPrefix(s, "sam ") {
 			continue
 		}
-		if !strings.Contains(r.programs, s) {
-			problems = append(problems, "nothing says "+s)
+		for part := range strings.SplitSeq(s, "…") {
+			part = strings.Trim(part, " :;")
+			if message.MatchString(part) && !slices.Contains(foreign, part) && !strings.Contains(r.programs, part) {
+				problems = append(problems, "nothing says "+part)
+			}
 		}
 	}
 	return problems

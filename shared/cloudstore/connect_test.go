@@ -194,12 +194,13 @@ func TestTLSVerification(t *testing.T) {
 		caFile  string
 		version uint16
 		want    bool
+		mends   bool // by itself, perhaps
 	}{
-		{"right", right, rightCA, tls.VersionTLS12, true},
-		{"TLS 1.3", right, rightCA, tls.VersionTLS13, true},
-		{"TLS 1.1", right, rightCA, tls.VersionTLS11, false},
-		{"unknown root", right, "", tls.VersionTLS12, false},
-		{"another name", other, otherCA, tls.VersionTLS12, false},
+		{"right", right, rightCA, tls.VersionTLS12, true, true},
+		{"TLS 1.3", right, rightCA, tls.VersionTLS13, true, true},
+		{"TLS 1.1", right, rightCA, tls.VersionTLS11, false, true},
+		{"unknown root", right, "", tls.VersionTLS12, false, false},
+		{"another name", other, otherCA, tls.VersionTLS12, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			port, shook := tlsServer(t, test.cert, test.version)
@@ -207,8 +208,12 @@ func TestTLSVerification(t *testing.T) {
 				Host: "127.0.0.1", Port: port, User: "u", Database: "d",
 				TLS: cloudstore.TLSVerify, CAFile: test.caFile, Timeout: 2 * time.Minute,
 			})
-			if err := s.Ping(t.Context()); err == nil {
+			err := s.Ping(t.Context())
+			if err == nil {
 				t.Fatal("reached a server that isn't one")
+			}
+			if cloudstore.IsUnavailable(err) != test.mends {
+				t.Errorf("%v: counts as unavailable: %v", err, !test.mends)
 			}
 			if err := <-shook; (err == nil) != test.want {
 				t.Errorf("handshake: %v, want success: %v", err, test.want)

@@ -144,7 +144,7 @@ func TestConfigurationMistakesAreListedTogether(t *testing.T) {
 		{"TIDB_HOST=", "TIDB_PORT=99999", "LOG_FORMAT=xml", "PROTECT_SECONDS=0", "SESSION_ENCRYPTION_SECRET=short"},
 		{"TIDB_HOST=", "TIDB_TLS=maybe", "TIDB_CA=/nothing.pem", "AWS_ENDPOINT_URL_SQS=queue", "QUEUE_DEAD_LETTER_ARN=dead.fifo", "CAPACITY=none"},
 	} {
-		out := s.refused(wrong...)
+		out := s.ends(78, wrong...)
 		for _, variable := range wrong {
 			if name, _, _ := strings.Cut(variable, "="); !strings.Contains(out, name) {
 				t.Errorf("%s was not named:\n%s", variable, out)
@@ -152,6 +152,21 @@ func TestConfigurationMistakesAreListedTogether(t *testing.T) {
 		}
 		if strings.Contains(out, `"short"`) {
 			t.Errorf("the secret was printed:\n%s", out)
+		}
+	}
+}
+
+// TiDB refuses the connector: it doesn't wait for what only an operator can mend, but
+// ends with what TiDB says. Whoever starts it again, as systemd does, finds it mended.
+func TestTiDBRefuses(t *testing.T) {
+	s := newScene(t)
+	for _, c := range [][2]string{
+		{"TIDB_PASSWORD=wrong", "Access denied"},
+		{"TIDB_TLS=verify", "TLS"}, // the engine has none
+	} {
+		out := s.ends(1, c[0])
+		if !strings.Contains(out, c[1]) || strings.Contains(out, "waiting for TiDB") {
+			t.Errorf("connector run with %s said:\n%s", c[0], out)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func TestSessionNotRestoredFromCloud(t *testing.T) {
 // "SESSION_ENCRYPTION_SECRET not set".
 func TestSecretNotSet(t *testing.T) {
 	s := newScene(t)
-	out := s.refused("SESSION_ENCRYPTION_SECRET=")
+	out := s.ends(78, "SESSION_ENCRYPTION_SECRET=")
 	if !strings.Contains(out, "SESSION_ENCRYPTION_SECRET not set") {
 		t.Errorf("connector run said:\n%s", out)
 	}
@@ -90,16 +90,16 @@ func TestRestoredSessionSaysLoggedOut(t *testing.T) {
 	s.nothingLost(again)
 }
 
-// refused runs `connector run` with variables that must stop it for good, and
-// returns what it said.
-func (s *scene) refused(env ...string) string {
+// ends runs `connector run` with variables that must make it end with an exit code,
+// and returns what it said.
+func (s *scene) ends(code int, env ...string) string {
 	s.t.Helper()
 	like := s.connector("like") // for the environment of one that works
 	cmd := exec.CommandContext(s.ctx, world.Stack.ConnectorBinary(), "run")
 	cmd.Env = append(append(like.Env(), "CONNECTOR_ID=refused", "DATA_DIR="+s.t.TempDir()), env...)
 	out, err := cmd.CombinedOutput()
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 78 {
-		s.t.Errorf("connector run with a configuration that can't work: %v, want exit status 78", err)
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != code {
+		s.t.Errorf("connector run with %s: %v, want exit status %d", env, err, code)
 	}
 	return string(out)
 }
