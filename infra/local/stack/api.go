@@ -54,10 +54,11 @@ func (s *Stack) startQueue(ctx context.Context) error {
 // functionEnv is the functions' whole configuration: the secret that opens
 // sessions is not part of it.
 func (s *Stack) functionEnv() environment {
-	if keys := s.pass("JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE"); keys["JWT_JWKS_URL"] != "" {
-		return s.shared.merge(keys)
+	passed := s.pass("JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "COMMAND_WAIT", "DEPLOYMENT")
+	if passed["JWT_JWKS_URL"] == "" {
+		passed[jwtSecret] = s.secrets[jwtSecret]
 	}
-	return s.shared.merge(environment{jwtSecret: s.secrets[jwtSecret]})
+	return s.shared.merge(passed)
 }
 
 func (s *Stack) startAPI(context.Context) error {

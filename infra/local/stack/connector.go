@@ -90,12 +90,16 @@ const maxSocketPath = 103
 func (s *Stack) connectorEnv(o ConnectorOptions) environment {
 	passed := s.pass(
 		"SESSION_ENCRYPTION_SECRET_PREVIOUS", "QUEUE_PREFIX", "CAPACITY", "DEVICE_NAME", "PROTECT_SECONDS", "STOP_SECONDS",
+		"WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "WEBHOOK_ALLOW_HTTP",
 		"WHATSAPP_TEST_SERVICE", "WHATSAPP_TEST_ROOT", "HTTPS_PROXY", "NO_PROXY", "HOME", "PATH", "METRICS_ADDR",
 	)
+	if s.queue == nil { // real keys are for somebody's queue, as in startQueue
+		passed = passed.merge(s.pass("AWS_SHARED_CREDENTIALS_FILE"))
+	}
 	passed["METRICS_ADDR"] = cmp.Or(passed["METRICS_ADDR"], "127.0.0.1:0") // many connectors run side by side
-	own := environment{
-		sessionSecret: s.secrets[sessionSecret], jwtSecret: s.secrets[jwtSecret],
-		"CONNECTOR_ID": o.ID, "DATA_DIR": o.DataDir,
+	own := environment{sessionSecret: s.secrets[sessionSecret], "CONNECTOR_ID": o.ID, "DATA_DIR": o.DataDir}
+	if s.Issuer() == "" {
+		own[jwtSecret] = s.secrets[jwtSecret] // for `connector token`
 	}
 	given := environment{}
 	for _, v := range o.Env {

@@ -39,7 +39,9 @@ type Options struct {
 	// Out gets progress and every process's log. Default: nowhere.
 	Out io.Writer
 	// Getenv is the environment that TIDB_HOST, AWS_ENDPOINT_URL_SQS, the secrets
-	// and their companions are taken from. Default: none of it, everything local.
+	// and everything else that the README documents are taken from, but for
+	// CONNECTOR_ID, DATA_DIR and CREDENTIALS_DIRECTORY. Default: none of it,
+	// everything local.
 	Getenv func(string) string
 	// FunctionEnv are more variables for the functions, "NAME=value"; they win.
 	FunctionEnv []string
@@ -157,16 +159,25 @@ func (s *Stack) DatabaseEnded() <-chan struct{} {
 	return s.db.proc.Done()
 }
 
-// JWKS says that tokens come from an issuer of their own and can't be minted here.
-func (s *Stack) JWKS() bool { return s.options.Getenv("JWT_JWKS_URL") != "" }
+// Issuer says whom tokens come from that can't be minted here; "" where they can.
+func (s *Stack) Issuer() string {
+	switch given := s.pass("JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE"); {
+	case given["JWT_JWKS_URL"] != "":
+		return "the issuer behind JWT_JWKS_URL"
+	case len(given) > 0:
+		return "whom JWT_ISSUER and JWT_AUDIENCE ask for"
+	default:
+		return ""
+	}
+}
 
 // Token mints a bearer token good for an hour, with the given scopes; none means all.
 func (s *Stack) Token(scopes ...string) (string, error) { return s.TokenFor(time.Hour, scopes...) }
 
 // TokenFor is Token for another life than an hour.
 func (s *Stack) TokenFor(life time.Duration, scopes ...string) (string, error) {
-	if s.JWKS() {
-		return "", errors.New("tokens come from the issuer behind JWT_JWKS_URL")
+	if issuer := s.Issuer(); issuer != "" {
+		return "", errors.New("tokens come from " + issuer)
 	}
 	if len(scopes) == 0 {
 		scopes = []string{devtoken.ScopeRead, devtoken.ScopeWrite}

@@ -28,7 +28,9 @@ func main() {
 }
 
 // config is what `make run` reads besides the variables that the functions and
-// the connector document.
+// the connector document. Those it passes on, but for two of the connector's:
+// DATA_DIR is in DATA, and CREDENTIALS_DIRECTORY is for what a service manager
+// starts; a shell may have inherited one.
 type config struct {
 	Port int    // PORT, default 3000; 0 takes a free one
 	Data string // DATA, default ./data
@@ -108,8 +110,8 @@ func welcome(out io.Writer, s *stack.Stack, data string) error {
 	fmt.Fprintf(out, "\nCloud Session Sync is running. Ctrl-C stops it; the data stays in %s.\n\n  API    %s\n", s.Dir(), s.APIURL())
 	token, err := s.TokenFor(tokenLife)
 	switch {
-	case s.JWKS():
-		fmt.Fprintln(out, "  Token  from the issuer behind JWT_JWKS_URL")
+	case s.Issuer() != "":
+		fmt.Fprintln(out, "  Token  from", s.Issuer())
 	case err != nil:
 		return err
 	default:
