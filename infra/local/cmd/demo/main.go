@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -31,8 +32,12 @@ func main() {
 	}
 }
 
-// timeLimit ends a demo that hangs; a good one takes well under a minute.
-const timeLimit = 3 * time.Minute
+// timeLimit ends a demo that hangs; a good one takes well under a minute, where
+// nothing else keeps the machine busy.
+const timeLimit = 5 * time.Minute
+
+// logName is the file in the folder for temporary files that the processes' logs go to.
+const logName = "cloudsession-demo.log"
 
 func run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeLimit)
@@ -41,7 +46,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	logPath := filepath.Join(os.TempDir(), "cloudsession-demo.log")
+	logPath := filepath.Join(os.TempDir(), logName)
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
@@ -49,8 +54,8 @@ func run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, log.Close(), os.RemoveAll(dir)) }()
 
 	watest.SilenceSignal()
-	d := &demo{dir: dir, began: time.Now()}
-	err = d.tell(ctx, log)
+	d := &demo{dir: dir, out: os.Stdout, began: time.Now()}
+	err = d.tell(ctx, d.story(log))
 	if d.rig != nil {
 		err = errors.Join(err, d.rig.Close())
 	}
@@ -65,6 +70,7 @@ func run(ctx context.Context) (err error) {
 // demo is the story's state.
 type demo struct {
 	dir   string
+	out   io.Writer
 	began time.Time
 	rig   *rig.Rig
 	a, b  *rig.Connector
@@ -76,17 +82,20 @@ type demo struct {
 	gap         func() (time.Duration, error) // since A died
 }
 
-// step runs one part of the story and prints how long it took.
-func (d *demo) step(what string, f func() (string, error)) error {
-	start := time.Now()
-	said, err := f()
-	if err != nil {
-		fmt.Printf("  ✗ %s\n", what)
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	fmt.Printf("  ✓ %-58s %7s\n", what, time.Since(start).Round(time.Millisecond))
-	if said != "" {
-		fmt.Printf("      %s\n", said)
+// tell runs the steps one after the other, up to the first that fails, and prints how
+// long each took.
+func (d *demo) tell(ctx context.Context, steps []step) error {
+	for _, s := range steps {
+		start := time.Now()
+		said, err := s.do(ctx)
+		if err != nil {
+			fmt.Fprintf(d.out, "  ✗ %s\n", s.what)
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+		fmt.Fprintf(d.out, "  ✓ %-58s %7s\n", s.what, time.Since(start).Round(time.Millisecond))
+		if said != "" {
+			fmt.Fprintf(d.out, "      %s\n", said)
+		}
 	}
 	return nil
 }

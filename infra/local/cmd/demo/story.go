@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"cloudsession/connector/control"
+	"cloudsession/functions/api/apitest"
 	"cloudsession/infra/local/rig"
 )
 
@@ -21,12 +20,15 @@ const (
 	peer      = "628110000002"
 )
 
-// tell runs the whole story.
-func (d *demo) tell(ctx context.Context, log io.Writer) error {
-	for _, s := range []struct {
-		what string
-		do   func(context.Context) (string, error)
-	}{
+// step is one part of the story. What it returns is printed below its name.
+type step struct {
+	what string
+	do   func(context.Context) (string, error)
+}
+
+// story is the whole of it; the processes' logs go to log.
+func (d *demo) story(log io.Writer) []step {
+	return []step{
 		{"TiDB, queue, API and the simulated service start", func(ctx context.Context) (string, error) { return d.start(ctx, log) }},
 		{"connector A starts", d.startA},
 		{"the phone scans A's QR code", d.pair},
@@ -47,17 +49,18 @@ func (d *demo) tell(ctx context.Context, log io.Writer) error {
 		{"nothing lost, nothing shown twice, no key used twice", d.account},
 		{"DELETE /cloud/sessions/personal", d.delete},
 		{"C stops cleanly", d.stopC},
-	} {
-		if err := d.step(s.what, func() (string, error) { return s.do(ctx) }); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 func (d *demo) start(ctx context.Context, log io.Writer) (string, error) {
-	var err error
-	if d.rig, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(d.dir, "stack"), Out: log, Built: true}); err != nil {
+	checker, err := apitest.New()
+	if err != nil {
+		return "", err
+	}
+	d.rig, err = rig.Start(ctx, rig.Options{
+		Dir: filepath.Join(d.dir, "stack"), Out: log, Built: true, Env: rig.Unhurried, Transport: checker.Transport,
+	})
+	if err != nil {
 		return "", err
 	}
 	if d.owner, err = d.rig.WhatsApp.NewPhone(ownNumber, "Owner"); err != nil {
@@ -118,32 +121,6 @@ func (d *demo) talk(ctx context.Context) (string, error) {
 	return "", err
 }
 
-func (d *demo) list(ctx context.Context) (string, error) {
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodGet, "/cloud/sessions", nil)
-	if err != nil {
-		return "", err
-	}
-	var body struct {
-		Sessions []struct {
-			ID string `json:"session_id"`
-		} `json:"sessions"`
-	}
-	if err := json.Unmarshal(resp.Body, &body); err != nil || len(body.Sessions) != 1 || body.Sessions[0].ID != session {
-		return "", fmt.Errorf("unexpected list: %s", resp.Body)
-	}
-	return string(resp.Body), nil
-}
-
-func (d *demo) status(ctx context.Context) (string, error) {
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodGet, "/cloud/sessions/"+session+"/status", nil)
-	return string(resp.Body), err
-}
-
-func (d *demo) sync(ctx context.Context) (string, error) {
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodPost, "/cloud/sessions/"+session+"/sync", nil)
-	return string(resp.Body), err
-}
-
 func (d *demo) startTraffic(ctx context.Context) (string, error) {
 	d.traffic = d.rig.StartTraffic(ctx, rig.TrafficOptions{
 		Session: session, Owner: d.owner, Peer: d.peer, Every: 100 * time.Millisecond,
@@ -177,12 +154,12 @@ func (d *demo) writeOn(ctx context.Context) (string, error) {
 
 func (d *demo) handOver(ctx context.Context) (string, error) {
 	gap := d.rig.WatchGap(ctx, d.device)
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodPost, "/cloud/sessions/"+session+"/restore", map[string]string{"connector": "b"})
+	said, err := d.askRestore(ctx, "b", map[string]string{"connector": "b"})
 	if err != nil {
 		return "", err
 	}
 	took, err := gap()
-	return fmt.Sprintf("%s; without a socket for %s", resp.Body, took.Round(time.Millisecond)), err
+	return fmt.Sprintf("%s; without a socket for %s", said, took.Round(time.Millisecond)), err
 }
 
 func (d *demo) failOver(ctx context.Context) (string, error) {
@@ -191,6 +168,10 @@ func (d *demo) failOver(ctx context.Context) (string, error) {
 		return "", err
 	}
 	took, err := gap()
+	if err != nil {
+		return "", err
+	}
+	_, err = d.connectedOn(ctx, "a")
 	return fmt.Sprintf("without a socket for %s, of which B's lease was 10 s", took.Round(time.Millisecond)), err
 }
 
@@ -204,12 +185,12 @@ func (d *demo) loseA(ctx context.Context) (string, error) {
 
 // restore asks for the session back. Any connector may do it: only C is there.
 func (d *demo) restore(ctx context.Context) (string, error) {
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodPost, "/cloud/sessions/"+session+"/restore", nil)
+	said, err := d.askRestore(ctx, "c", nil)
 	if err != nil {
 		return "", err
 	}
 	took, err := d.gap()
-	return fmt.Sprintf("%s; without a socket for %s, of which A's lease was 10 s", resp.Body, took.Round(time.Millisecond)), err
+	return fmt.Sprintf("%s; without a socket for %s, of which A's lease was 10 s", said, took.Round(time.Millisecond)), err
 }
 
 func (d *demo) stopTraffic(ctx context.Context) (string, error) {
@@ -235,16 +216,6 @@ func (d *demo) account(ctx context.Context) (string, error) {
 			c.ShownTwice, c.KeysReused, c.OldCounter, c.MaxSocketsPerDevice)
 	}
 	return fmt.Sprintf("%d messages accepted by the service; %d answered with a request to repeat; never two sockets", c.Accepted, c.RetryReceipts), nil
-}
-
-func (d *demo) delete(ctx context.Context) (string, error) {
-	path := "/cloud/sessions/" + session
-	resp, err := d.rig.Want(ctx, http.StatusOK, http.MethodDelete, path, nil)
-	if err != nil {
-		return "", err
-	}
-	_, err = d.rig.Want(ctx, http.StatusNotFound, http.MethodGet, path+"/status", nil)
-	return string(resp.Body), err
 }
 
 func (d *demo) stopC(context.Context) (string, error) { return "", d.c.Load().Stop(rig.StopTime) }
