@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"reflect"
 	"strings"
@@ -11,9 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"connector": func() { os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) },
-	})
+	testscript.Main(m, map[string]func(){"connector": main})
 }
 
 // TestCommands runs the command lines of testdata as a person would type them.

@@ -64,6 +64,11 @@ func serve(ctx context.Context, cfg Config, notify string, logTo io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, seen.close()) }()
 	c, err := start(ctx, cfg, dir, watcher, seen, log)
+	if err != nil && ctx.Err() != nil {
+		// It was told to stop and holds nothing yet: that is no failure, whatever it waited for.
+		log.Info("connector has stopped before its start was done", "reason", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -191,7 +196,7 @@ func retry(ctx context.Context, log *slog.Logger, watcher *notifier, what string
 		attempt, cancel := context.WithTimeout(ctx, attemptTime)
 		err := f(attempt)
 		cancel()
-		if err == nil || !mayMend(err) {
+		if err == nil || ctx.Err() != nil || !mayMend(err) {
 			return err
 		}
 		if err.Error() != last {

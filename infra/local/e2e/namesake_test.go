@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -44,4 +46,26 @@ func TestO1ConnectorsRowFromABackup(t *testing.T) {
 	again := s.connectorIn(c.ID(), c.DataDir())
 	s.startsSafely(again)
 	s.nothingLost(again)
+}
+
+// A process that waits for its place, which another one of its name has, ends cleanly
+// when it is stopped, and takes nothing from that one.
+func TestStopWhileItsPlaceIsWaitedFor(t *testing.T) {
+	s := newScene(t)
+	c := s.paired("twin")
+	s.talk(c)
+	second := c.Command(s.ctx, "run")
+	second.Env = append(second.Env, "DATA_DIR="+t.TempDir())
+	log := &lockedBuffer{}
+	second.Stderr = log
+	s.must(second.Start())
+	s.wait("the second process to say what it waits for", func() bool {
+		return strings.Contains(log.String(), "waiting for this connector's place")
+	})
+	s.must(second.Process.Signal(syscall.SIGTERM))
+	if err := second.Wait(); err != nil || !strings.Contains(log.String(), "connector has stopped") {
+		t.Errorf("it ended with %v, want exit status 0 and a line that it has stopped:\n%s", err, log)
+	}
+	s.talk(c)
+	s.nothingLost(c)
 }
