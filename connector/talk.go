@@ -77,7 +77,8 @@ it. "-" as text reads standard input.
 
 With --key the command can be repeated without harm, after a timeout or a crash, also
 on another connector that has taken the session over: the same key sends nothing new
-and prints the first one's result. Keys are remembered for 14 days. The local socket
+and prints the first one's result. Keys are remembered for 14 days. Where the connector
+dies before its answer nobody knows whether the message was sent. The local socket
 takes the same: POST /v1/sessions/<session>/send {"to":"…","text":"…","key":"…"}.`,
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -95,7 +96,7 @@ takes the same: POST /v1/sessions/<session>/send {"to":"…","text":"…","key":
 			}
 			sent, err := c.Send(cmd.Context(), args[0], control.SendRequest{To: args[1], Text: text, Key: key})
 			if err != nil {
-				return err
+				return unanswered(err, key)
 			}
 			fmt.Fprintf(p.out, "sent %s at %s\n", sent.ID, sent.Timestamp.UTC().Format(time.RFC3339))
 			return nil
@@ -103,6 +104,18 @@ takes the same: POST /v1/sessions/<session>/send {"to":"…","text":"…","key":
 	}
 	cmd.Flags().StringVar(&key, "key", "", "idempotency key: repeating the command with the same key sends nothing new")
 	return cmd
+}
+
+// unanswered adds to the error of a send that has no answer what that means.
+func unanswered(err error, key string) error {
+	if !errors.Is(err, control.ErrNoAnswer) {
+		return err
+	}
+	advice := "repeat the command with the same --key, which sends the message once"
+	if key == "" {
+		advice = "without --key, sent again it may be shown twice"
+	}
+	return fmt.Errorf("%w; nobody knows whether the message was sent or will be: %s", err, advice)
 }
 
 func messagesCommand(p program) *cobra.Command {

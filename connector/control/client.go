@@ -18,6 +18,11 @@ import (
 // ErrNotRunning is returned when no connector listens on the socket.
 var ErrNotRunning = errors.New("no connector is running on this data directory: start one with `connector run`")
 
+// ErrNoAnswer is returned, wrapped, when the connection or the caller's time ended
+// before the answer: nobody knows what became of the request. A send that has a key can
+// be repeated.
+var ErrNoAnswer = errors.New("the connection to the connector ended before its answer")
+
 // Client talks to the connector of one data directory.
 type Client struct {
 	http *http.Client
@@ -135,7 +140,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf("read the connector's answer: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return nil
 }
@@ -184,7 +189,10 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 		if ue := (*url.Error)(nil); errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return nil, err
+		if errors.Is(err, ErrNotRunning) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil

@@ -72,8 +72,8 @@ type Sent struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
-// Outcomes of a message that was not acknowledged, in the answer to a request that sends. Without one it was not sent, and
-// won't be.
+// Outcomes of a message that was not acknowledged, in the answer to a request that sends. An answer without one says that
+// this request has sent nothing, and won't. Where there is no answer nobody knows (ErrNoAnswer).
 const (
 	// OutcomePending: it is to be sent, or was and nobody knows yet. It is repeated; the same request waits for that.
 	OutcomePending = "pending"
