@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -219,33 +218,33 @@ func mayMend(err error) bool {
 
 // run serves the local socket and the sessions, then stops cleanly.
 func (c *connector) run(ctx context.Context) error {
+	local := control.NewServer(c.manager.Local())
 	listener, err := control.Listen(c.dir.Path())
 	if err != nil {
-		return errors.Join(err, c.stop(nil))
+		return errors.Join(err, c.stop(nil, local))
 	}
-	server := &http.Server{Handler: control.Handler(c.manager.Local()), ReadHeaderTimeout: 10 * time.Second}
 	c.log.Info("connector is running", "connector", c.cfg.ConnectorID, "version", version, "capacity", c.cfg.Capacity)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.manager.Run(gctx) })
 	g.Go(func() error { return returnMemory(gctx) })
-	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve local socket: %w", err)
-		}
-		return nil
-	})
+	g.Go(func() error { return local.Serve(listener) })
 	g.Go(func() error {
 		<-gctx.Done()
-		return server.Close() // cuts the streams; a send under way is repeated under its id
+		return local.End()
 	})
 	c.watcher.ready()
 	err = g.Wait()
-	return errors.Join(err, c.stop(err))
+	return errors.Join(err, c.stop(err, local))
 }
 
-// stop closes every session and gives up the connector's place. After a lost
-// lease nothing may be pushed any more.
-func (c *connector) stop(cause error) error {
+// answerTime is how long the callers of the local socket may take to get their answers
+// once the sessions are closed: a send without an outcome is looked for in TiDB for 2 s
+// (whatsapp.Grace.Promise).
+const answerTime = 3 * time.Second
+
+// stop closes every session, answers who waits for that, and gives up the connector's
+// place. After a lost lease nothing may be pushed any more.
+func (c *connector) stop(cause error, local *control.Server) error {
 	atMost := time.Duration(c.cfg.StopDeadline) * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
@@ -258,12 +257,23 @@ func (c *connector) stop(cause error) error {
 	} else if err = c.manager.Close(ctx); err == nil {
 		err = c.lease.Retire(ctx)
 	}
+	c.answer(ctx, local)
 	// Without a clean end the lease runs out by itself: this connector's own
 	// files are the newest state, and its next start should find them unclaimed.
 	c.rep.Close()
 	err = errors.Join(err, c.store.Close())
 	c.log.Info("connector has stopped", "took", time.Since(started).Round(time.Millisecond), "clean", err == nil)
 	return err
+}
+
+// answer waits for the requests of the local socket, whose sends have ended with their
+// sessions. One that can't be answered is not what a stop fails for.
+func (c *connector) answer(ctx context.Context, local *control.Server) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if err := local.Close(ctx); err != nil {
+		c.log.Warn("requests of the local socket were cut off", "error", err)
+	}
 }
 
 func newLogger(cfg Config, w io.Writer) (*slog.Logger, error) {

@@ -54,24 +54,28 @@ func (f *fake) Status(error) int { return http.StatusConflict }
 
 func serve(t *testing.T) (*fake, *Client, string) {
 	t.Helper()
-	dir := t.TempDir()
+	f := &fake{drained: make(chan error, 1)}
+	_, dir := served(t, f)
+	return f, NewClient(dir), dir
+}
+
+// served serves c until the test ends.
+func served(t *testing.T, c Connector) (s *Server, dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	l, err := Listen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{drained: make(chan error, 1)}
-	server := &http.Server{Handler: Handler(f), ReadHeaderTimeout: time.Minute}
+	s = NewServer(c)
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		if err := errors.Join(s.End(), s.http.Close(), <-done); err != nil {
 			t.Error(err)
 		}
 	})
-	return f, NewClient(dir), dir
+	return s, dir
 }
 
 func TestAnySessionIDPasses(t *testing.T) {

@@ -37,15 +37,15 @@ func (h handler) drain(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case !s.started:
-		h.fail(w, err)
+		h.fail(w, r, err)
 	default:
-		s.send(DrainEvent{Kind: "failed", Reason: err.Error()})
+		s.send(DrainEvent{Kind: "failed", Reason: why(r, err).Error()})
 	}
 }
 
 func (h handler) undrain(w http.ResponseWriter, r *http.Request) {
 	if err := h.c.Undrain(r.Context()); err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "taking sessions"})

@@ -18,7 +18,7 @@ func (h handler) restoreAt(w http.ResponseWriter, r *http.Request) {
 	}
 	s, err := h.c.RestoreAt(r.Context(), r.PathValue("id"), req)
 	if err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, s)

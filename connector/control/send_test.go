@@ -42,7 +42,7 @@ func (d doubtful) Send(_ context.Context, _ string, r SendRequest) (Sent, error)
 
 // Whoever sends is told by a word, and not by a text alone, whether the message may be on its way.
 func TestOutcomeOfASend(t *testing.T) {
-	server := httptest.NewServer(Handler(doubtful{&fake{}}))
+	server := httptest.NewServer(NewServer(doubtful{&fake{}}).http.Handler)
 	defer server.Close()
 	for key, want := range map[string]string{
 		"refused":      `{"error":"busy: try again"}`,
@@ -65,22 +65,7 @@ func TestOutcomeOfASend(t *testing.T) {
 
 // Any HTTP client can send through the socket, and repeat what it sends under a key.
 func TestPostWithAKey(t *testing.T) {
-	dir := t.TempDir()
-	l, err := Listen(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: Handler(&keyed{sent: map[string]Sent{}}), ReadHeaderTimeout: time.Minute}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
+	_, dir := served(t, &keyed{sent: map[string]Sent{}})
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

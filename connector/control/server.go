@@ -37,27 +37,26 @@ type Connector interface {
 // maxBody bounds a request: WhatsApp takes texts of up to 65,536 characters.
 const maxBody = 512 << 10
 
-// Handler serves the local socket's routes.
-func Handler(c Connector) http.Handler {
-	h := handler{c}
+// routes are those of the local socket. All but a send are ended by the server's end.
+func routes(h handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/health", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]any{"sessions": c.Sessions()})
+		writeJSON(w, http.StatusOK, map[string]any{"sessions": h.c.Sessions()})
 	})
-	mux.HandleFunc("POST /v1/sessions/{id}/open", whole(h.open))
-	mux.HandleFunc("POST /v1/sessions/{id}/close", whole(h.close))
-	mux.HandleFunc("POST /v1/sessions/{id}/restore", whole(h.restoreAt))
-	mux.HandleFunc("POST /v1/sessions/{id}/pair", whole(h.pair))
+	mux.HandleFunc("POST /v1/sessions/{id}/open", whole(h.untilEnd(h.open)))
+	mux.HandleFunc("POST /v1/sessions/{id}/close", whole(h.untilEnd(h.close)))
+	mux.HandleFunc("POST /v1/sessions/{id}/restore", whole(h.untilEnd(h.restoreAt)))
+	mux.HandleFunc("POST /v1/sessions/{id}/pair", whole(h.streaming(h.pair)))
 	mux.HandleFunc("POST /v1/sessions/{id}/send", whole(h.send))
-	mux.HandleFunc("GET /v1/sessions/{id}/messages", whole(h.messages))
-	mux.HandleFunc("GET /v1/sessions/{id}/lost", whole(h.lost))
-	mux.HandleFunc("POST /v1/sessions/{id}/import", h.importFile) // reads its file to the end itself
-	mux.HandleFunc("POST /v1/sessions/{id}/export", whole(h.exportFile))
-	mux.HandleFunc("POST /v1/drain", whole(h.drain))
-	mux.HandleFunc("DELETE /v1/drain", whole(h.undrain))
+	mux.HandleFunc("GET /v1/sessions/{id}/messages", whole(h.streaming(h.messages)))
+	mux.HandleFunc("GET /v1/sessions/{id}/lost", whole(h.streaming(h.lost)))
+	mux.HandleFunc("POST /v1/sessions/{id}/import", h.untilEnd(h.importFile)) // reads its file to the end itself
+	mux.HandleFunc("POST /v1/sessions/{id}/export", whole(h.untilEnd(h.exportFile)))
+	mux.HandleFunc("POST /v1/drain", whole(h.streaming(h.drain)))
+	mux.HandleFunc("DELETE /v1/drain", whole(h.untilEnd(h.undrain)))
 	return mux
 }
 
@@ -83,9 +82,16 @@ func unreadable(w http.ResponseWriter, err error) {
 	writeJSON(w, status, errorBody{Error: fmt.Sprintf("read request: %v", err)})
 }
 
-type handler struct{ c Connector }
+type handler struct {
+	c      Connector
+	ending context.Context // ends when the server's end begins
+}
 
-func (h handler) fail(w http.ResponseWriter, err error) {
+func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if err = why(r, err); errors.Is(err, errEnding) {
+		writeJSON(w, http.StatusServiceUnavailable, errorBody{Error: err.Error()})
+		return
+	}
 	body := errorBody{Error: err.Error()}
 	if e, ok := errors.AsType[*SendError](err); ok {
 		body.Outcome = e.Outcome
@@ -96,7 +102,7 @@ func (h handler) fail(w http.ResponseWriter, err error) {
 func (h handler) open(w http.ResponseWriter, r *http.Request) {
 	s, err := h.c.Open(r.Context(), r.PathValue("id"))
 	if err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, s)
@@ -104,7 +110,7 @@ func (h handler) open(w http.ResponseWriter, r *http.Request) {
 
 func (h handler) close(w http.ResponseWriter, r *http.Request) {
 	if err := h.c.Close(r.Context(), r.PathValue("id")); err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "closed"})
@@ -117,7 +123,7 @@ func (h handler) send(w http.ResponseWriter, r *http.Request) {
 	}
 	sent, err := h.c.Send(r.Context(), r.PathValue("id"), req)
 	if err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, sent)
@@ -134,10 +140,10 @@ func (h handler) pair(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.started {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
-	s.send(PairEvent{Kind: "failed", Error: err.Error()})
+	s.send(PairEvent{Kind: "failed", Error: why(r, err).Error()})
 }
 
 func (h handler) messages(w http.ResponseWriter, r *http.Request) {
@@ -146,28 +152,28 @@ func (h handler) messages(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, errorBody{Error: "after must be a whole number"})
 		return
 	}
-	h.streamMessages(w, func(report func(Message) error) error {
+	h.streamMessages(w, r, func(report func(Message) error) error {
 		return h.c.Messages(r.Context(), r.PathValue("id"), after, r.URL.Query().Get("follow") == "true", report)
 	})
 }
 
 func (h handler) lost(w http.ResponseWriter, r *http.Request) {
-	h.streamMessages(w, func(report func(Message) error) error {
+	h.streamMessages(w, r, func(report func(Message) error) error {
 		return h.c.Lost(r.Context(), r.PathValue("id"), report)
 	})
 }
 
 // streamMessages sends what read reports, a line each.
-func (h handler) streamMessages(w http.ResponseWriter, read func(report func(Message) error) error) {
+func (h handler) streamMessages(w http.ResponseWriter, r *http.Request, read func(report func(Message) error) error) {
 	s := stream{w: w}
-	err := read(func(m Message) error {
+	err := why(r, read(func(m Message) error {
 		s.send(m)
 		return s.err
-	})
+	}))
 	switch {
 	case err == nil || errors.Is(err, context.Canceled):
 	case !s.started:
-		h.fail(w, err)
+		h.fail(w, r, err)
 	default:
 		s.send(errorBody{Error: err.Error()})
 	}

@@ -54,7 +54,7 @@ func (h handler) importFile(w http.ResponseWriter, r *http.Request) {
 		// A client that still writes would see a broken connection instead of the
 		// answer; one that has gone away needs none.
 		_, _ = io.Copy(io.Discard, file)
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, s)
@@ -63,7 +63,7 @@ func (h handler) importFile(w http.ResponseWriter, r *http.Request) {
 func (h handler) exportFile(w http.ResponseWriter, r *http.Request) {
 	file, start, err := h.c.Export(r.Context(), r.PathValue("id"))
 	if err != nil {
-		h.fail(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/vnd.sqlite3")

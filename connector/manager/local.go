@@ -20,7 +20,7 @@ import (
 // Local serves the connector's local socket.
 type Local struct{ m *Manager }
 
-// Local returns what control.Handler serves.
+// Local returns what control.Server serves.
 func (m *Manager) Local() Local { return Local{m} }
 
 // Sessions lists the sessions this process has dealt with, by id.
