@@ -58,7 +58,6 @@ var outcomes = []struct {
 	{envelope.ErrMalformed, "damaged", "the credentials in the cloud are malformed"},
 	{baileys.ErrDamaged, "damaged", "the credentials are malformed"},
 	{baileys.ErrUnpaired, "no_credentials", "never paired, or only half: pair it"},
-	{errNoRoom, codeFailed, "the connector can't write to its disk"},
 	{errLogDamaged, "damaged", "the log in the cloud makes no sound session"},
 }
 
@@ -80,6 +79,9 @@ func outcomeOf(err error) (code, text string) {
 	}
 	if cloudstore.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
 		return codeUnavailable, "the database could not be reached in time"
+	}
+	if errors.Is(err, errNoRoom) {
+		return codeFailed, "the connector can't write to its disk"
 	}
 	return codeFailed, "the connector's log says why"
 }
