@@ -65,7 +65,7 @@ func rootCommand(p program) *cobra.Command {
 	root.AddCommand(
 		runCommand(p), pairCommand(p), openCommand(p), closeCommand(p), sendCommand(p), messagesCommand(p),
 		sessionsCommand(p), drainCommand(p), inspectCommand(p), importCommand(p), exportCommand(p), rekeyCommand(p), migrateCommand(p), tokenCommand(p), configCommand(p), versionCommand(p),
-		databaseRestoredCommand(p), forgetCommand(p), restoreAtCommand(p),
+		databaseRestoredCommand(p), forgetCommand(p), restoreAtCommand(p), setCommand(p),
 	)
 	return root
 }

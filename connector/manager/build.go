@@ -30,7 +30,7 @@ func (m *Manager) build(ctx context.Context, s *session, p *prior, taken cloudst
 		SessionID: s.id, Epoch: taken.Epoch, Start: taken.Start, BootID: p.boot, Backup: taken.Parent.Owner.Backup,
 		Parent: sessionlog.Cursor{Epoch: taken.ParentEpoch, Seq: taken.ParentSeq, Tag: taken.ParentTag},
 	}
-	if taken.Start == replicate.StartNew {
+	if taken.Start == replicate.StartNew && term.Backup == cloudstore.BackupOff {
 		term.Backup = cloudstore.BackupFull
 	}
 	var restored replicate.Restored

@@ -30,9 +30,6 @@ func (m *Manager) noteDamage(ctx context.Context, s *session, owner cloudstore.O
 var errLogDamaged = errors.New("the copy in the cloud is damaged")
 
 func (m *Manager) checkLog(parent cloudstore.Parent) error {
-	if parent.Owner.Backup == cloudstore.BackupCredentials {
-		return nil // what log there is isn't read
-	}
 	var err error
 	if parent.Damaged {
 		err = fmt.Errorf("epoch %d, behind seq %d: %w", parent.Epoch.Epoch, parent.LastSeq, sessionlog.ErrMissing)
@@ -61,6 +58,9 @@ func (m *Manager) judge(p *prior, parent cloudstore.Parent, r openRequest) (stri
 		return replicate.StartNew, nil
 	}
 	if r.at != nil {
+		if !parent.HasLog && parent.HasCredentials {
+			return "", replicate.ErrNoPoint // only the credentials were kept
+		}
 		if !parent.HasLog {
 			return "", ErrNoSession
 		}

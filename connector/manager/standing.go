@@ -63,9 +63,22 @@ func (m *Manager) noteOwned(row cloudstore.Owner) {
 		return
 	}
 	s.setFailover(row.Failover)
+	m.keepAll(s, row)
 	if release && s.current() == nil {
 		m.releaseLater(s)
 	}
+}
+
+// keepAll has everything of a session pushed that was opened with the credentials alone
+// and of which somebody has chosen since to keep all. The other way round is for the
+// next start: until then the log is the newest state, whatever the row says meanwhile.
+func (m *Manager) keepAll(s *session, row cloudstore.Owner) {
+	o := s.current()
+	if o == nil || row.Backup != cloudstore.BackupFull || row.Epoch != o.taken.Epoch || o.rep.Backup() != cloudstore.BackupCredentials {
+		return
+	}
+	s.log.Info("everything of the session is backed up from now on, not its credentials alone", "epoch", row.Epoch)
+	o.rep.KeepAll()
 }
 
 // confirmLoss looks at the owner row once more before a session is given up. An

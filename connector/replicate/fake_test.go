@@ -161,6 +161,15 @@ func (m *memory) SetBackup(_ context.Context, id, backup string) error {
 	return nil
 }
 
+func (m *memory) ForgetParent(_ context.Context, id string, epoch uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.epochs[id][epoch]
+	e.ParentEpoch, e.ParentSeq = 0, 0
+	m.epochs[id][epoch] = e
+	return nil
+}
+
 func (m *memory) Prune(_ context.Context, id string, epoch, beforeEpoch, beforeSeq uint64) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -97,6 +97,10 @@ func (f *faulty) PutCredentials(ctx context.Context, c cloudstore.Credentials) e
 	return f.spoil(ctx, "credentials", []string{c.SessionID}, func() error { return f.cloud.PutCredentials(ctx, c) })
 }
 
+func (f *faulty) ForgetParent(ctx context.Context, id string, epoch uint64) error {
+	return f.spoil(ctx, "forget", []string{id}, func() error { return f.cloud.ForgetParent(ctx, id, epoch) })
+}
+
 func (f *faulty) Prune(ctx context.Context, id string, epoch, beforeEpoch, beforeSeq uint64) (n int64, err error) {
 	err = f.spoil(ctx, "prune", []string{id}, func() error {
 		n, err = f.cloud.Prune(ctx, id, epoch, beforeEpoch, beforeSeq)

@@ -27,7 +27,7 @@ func (s *Session) startPush(ctx context.Context) error {
 	if s.push != nil || s.seal != nil || s.wantSlot || !any || due.After(time.Now()) {
 		return nil
 	}
-	switch s.term.Backup {
+	switch s.Backup() {
 	case cloudstore.BackupOff:
 		s.nothingToPush(ErrBackupOff)
 		return nil

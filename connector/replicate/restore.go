@@ -58,10 +58,6 @@ type restorer struct {
 
 func (r *restorer) restore(ctx context.Context, taken cloudstore.Taken, path string) (Restored, error) {
 	parent := sessionlog.Cursor{Epoch: taken.ParentEpoch, Seq: taken.ParentSeq, Tag: taken.ParentTag}
-	if taken.Parent.Owner.Backup == cloudstore.BackupCredentials {
-		// What log there is stems from before that choice: it may be another device's.
-		return r.credentials(ctx, parent)
-	}
 	defer r.deriveMeanwhile(taken.Parent.Credentials)()
 	lineage, err := r.fetch(ctx, parent)
 	if err != nil {

@@ -256,7 +256,7 @@ func (s *Session) startSeal(ctx context.Context) error {
 	if len(sealers) == 0 || s.push != nil || s.seal != nil {
 		return nil
 	}
-	if s.term.Backup == cloudstore.BackupCredentials {
+	if s.Backup() == cloudstore.BackupCredentials {
 		for _, q := range sealers {
 			q.answer(nil)
 		}

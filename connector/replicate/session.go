@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudsession/connector/capture"
@@ -25,6 +26,7 @@ type Session struct {
 	salt envelope.Salt
 
 	wake     chan struct{} // a poke: look at what there is to do
+	keepAll  atomic.Bool   // see KeepAll
 	stopping chan struct{} // closed by Close
 	stopOnce sync.Once
 	done     chan struct{} // closed when run has ended
@@ -189,7 +191,21 @@ func (s *Session) Close() {
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Backup returns what of the session is pushed: cloudstore.BackupFull, BackupCredentials or BackupOff.
-func (s *Session) Backup() string { return cmp.Or(s.term.Backup, cloudstore.BackupFull) }
+func (s *Session) Backup() string {
+	if s.term.Backup == cloudstore.BackupCredentials && s.keepAll.Load() {
+		return cloudstore.BackupFull
+	}
+	return cmp.Or(s.term.Backup, cloudstore.BackupFull)
+}
+
+// KeepAll has everything pushed from now on where the term began with the credentials alone. The first
+// push is a base. There is no way back within a term: the log would end before the state does, and the
+// owner row might call for it.
+func (s *Session) KeepAll() {
+	if !s.keepAll.Swap(true) {
+		s.Changed()
+	}
+}
 
 // Err returns nil while the session is replicated, then ErrFenced, ErrSealed, ErrClosed or what else
 // ended it.

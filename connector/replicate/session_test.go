@@ -85,7 +85,7 @@ func (g *rig) resume(taken cloudstore.Taken, path string, found Restored, seed u
 	if changed {
 		g.Fatal("the schema changed between two runs of the same program")
 	}
-	l.attach(Term{Start: taken.Start, Salt: found.Salt, Log: found.Log})
+	l.attach(Term{Start: taken.Start, Salt: found.Salt, Log: found.Log, Backup: taken.Parent.Owner.Backup})
 	return l
 }
 

@@ -18,6 +18,8 @@ type Writer interface {
 	AppendFirstBase(ctx context.Context, last cloudstore.Segment, creds cloudstore.Credentials) (cloudstore.Outcome, error)
 	// PutCredentials writes the credentials row, guarded by the epoch.
 	PutCredentials(ctx context.Context, c cloudstore.Credentials) error
+	// ForgetParent makes an epoch one without a parent.
+	ForgetParent(ctx context.Context, sessionID string, epoch uint64) error
 	// Touch sets synced_at of sessions still at the epochs given.
 	Touch(ctx context.Context, sessions []cloudstore.SessionEpoch) error
 	// CopySynced copies synced_at into the sessions' last_synced_at.

@@ -36,7 +36,20 @@ const (
 		FROM session_epochs WHERE session_id = ? AND epoch = ? FOR UPDATE`
 	insertEpoch = `INSERT INTO session_epochs (session_id, epoch, parent_epoch, parent_seq, connector_id, incarnation, nonce, start, reason)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	forgetParent = `UPDATE session_epochs SET parent_epoch = 0, parent_seq = 0 WHERE session_id = ? AND epoch = ?`
 )
+
+// ForgetParent makes a term of which only the credentials are kept one that has no
+// log before it: what comes after it must not take the log from before for the newest
+// state, also when everything is kept again. Its owner calls it when nothing more is
+// to be read of that log, and before anything changes. Calling it again is harmless,
+// and so is calling it after the term: later ones name their parents themselves.
+func (s *Store) ForgetParent(ctx context.Context, sessionID string, epoch uint64) error {
+	if _, err := s.exec(ctx, forgetParent, sessionID, epoch); err != nil {
+		return fmt.Errorf("forget parent of epoch %d: %w", epoch, err)
+	}
+	return nil
+}
 
 // Lineage returns the rows of epoch and its ancestors that have data, newest
 // first: each row's ParentEpoch is the next row's Epoch, and the last has none.

@@ -54,7 +54,7 @@ const (
 
 	updateState    = `UPDATE session_owners SET state = ?, state_detail = ?, state_at = NOW(6) WHERE session_id = ? AND epoch = ?`
 	updateWanted   = `UPDATE session_owners SET wanted = ? WHERE session_id = ?`
-	updateBackup   = `UPDATE session_owners SET backup = ? WHERE session_id = ?`
+	updateBackup   = `UPDATE session_owners SET backup = ? WHERE session_id = ? AND (backup <> 'off' OR ? = 'off')`
 	updateFailover = `UPDATE session_owners SET failover = ? WHERE session_id = ?`
 	updateRelease  = `UPDATE session_owners SET connector_id = NULL, wanted = ?, reserved_for = ?, reserved_until = NOW(6) + INTERVAL ? MICROSECOND
 		WHERE session_id = ? AND epoch = ?`
@@ -116,10 +116,26 @@ func (s *Store) SetWanted(ctx context.Context, sessionID, wanted string) error {
 	return s.setChoice(ctx, updateWanted, sessionID, "wanted", wanted, WantedOpen, WantedRest, WantedClosed)
 }
 
+// ErrCopyDeleted means that a session's copy was deleted: only a new copy, which a
+// sync makes, turns its backup on again.
+var ErrCopyDeleted = errors.New("the copy of the session was deleted")
+
 // SetBackup says what of a session is kept in the database: BackupFull,
-// BackupCredentials or BackupOff. ErrNotFound when it was never taken.
+// BackupCredentials or BackupOff. ErrNotFound when it was never taken, ErrCopyDeleted
+// where the other two would promise a copy that there isn't.
 func (s *Store) SetBackup(ctx context.Context, sessionID, backup string) error {
-	return s.setChoice(ctx, updateBackup, sessionID, "backup", backup, BackupFull, BackupCredentials, BackupOff)
+	err := s.setChoice(ctx, updateBackup, sessionID, "backup", backup, BackupFull, BackupCredentials, BackupOff)
+	if err != nil || backup == BackupOff {
+		return err
+	}
+	o, err := s.Owner(ctx, sessionID)
+	if err == nil && o.Backup == BackupOff {
+		err = ErrCopyDeleted
+	}
+	if err != nil {
+		return fmt.Errorf("set backup: %w", err)
+	}
+	return nil
 }
 
 // SetFailover says whether others take a session from a dead owner unasked:
@@ -135,7 +151,8 @@ func (s *Store) setChoice(ctx context.Context, query, sessionID, column, value s
 	if !slices.Contains(choices, value) {
 		return fmt.Errorf("set %s: %w: %q", column, ErrBadInput, value)
 	}
-	changed, err := s.exec(ctx, query, value, sessionID)
+	args := []any{value, sessionID, value}
+	changed, err := s.exec(ctx, query, args[:strings.Count(query, "?")]...)
 	if err == nil && changed == 0 {
 		// Either it had the value, or there is no such row.
 		_, err = s.Owner(ctx, sessionID)
