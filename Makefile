@@ -7,6 +7,7 @@ BUILD   := .build
 BIN     := $(BUILD)/bin
 LINT    := $(BIN)/golangci-lint
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PYTHON  := $(BUILD)/python
 BAILEYS := infra/interop/baileys/node_modules/.package-lock.json
 # Programs, tests and linters are compiled alike, so that everything they have in
 # common, SQLite and whatsmeow above all, is compiled once; without tables for a
@@ -153,14 +154,18 @@ test-demo:
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
-	go test -tags interop -count=1 -timeout 15m ./infra/interop/...
+	$(WITH_PYTHON) go test -tags interop -count=1 -timeout 15m ./infra/interop/...
 
-# What Python's package client can install is installed; a missing program fails.
+# What this machine's Python doesn't have is installed into an environment of its own,
+# since a distribution's Python takes nothing from pip; a missing program fails.
+WITH_PYTHON := PATH='$(CURDIR)/$(PYTHON)/bin':"$$PATH"
 .PHONY: interop-tools
 interop-tools:
-	@command -v python3 >/dev/null || { echo "make interop needs python3 (Debian: apt-get install python3 python3-pip)"; exit 1; }
-	@python3 -c 'import moto.server' 2>/dev/null || python3 -m pip install 'moto[server,sqs]==5.2.1'
-	@command -v cfn-lint >/dev/null || python3 -m pip install cfn-lint==1.51.0
+	@command -v python3 >/dev/null || { echo "make interop needs python3 (Debian: apt-get install python3 python3-venv)"; exit 1; }
+	@export $(WITH_PYTHON); if python3 -c 'import moto.server, samtranslator' 2>/dev/null && command -v cfn-lint >/dev/null; then exit 0; fi; \
+	trap 'rm -rf $(PYTHON)' EXIT; rm -rf $(PYTHON); hash -r; \
+	python3 -m venv $(PYTHON) || { echo "make interop needs Python's module venv (Debian: apt-get install python3-venv)"; exit 1; }; \
+	$(PYTHON)/bin/python3 -m pip install 'moto[server,sqs]==5.2.1' cfn-lint==1.51.0; trap - EXIT
 
 # Node's package client verifies what it installs against the lock file.
 $(BAILEYS): infra/interop/baileys/package-lock.json

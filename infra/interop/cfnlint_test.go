@@ -17,7 +17,7 @@ import (
 	"cloudsession/functions/api"
 )
 
-const cfnLint = "pip install cfn-lint==1.51.0"
+const cfnLint = "make interop installs it"
 
 func templateFile(t *testing.T) string {
 	t.Helper()

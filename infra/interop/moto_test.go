@@ -16,9 +16,8 @@ import (
 // moto starts an SQS written by others and returns its address.
 func moto(t *testing.T) string {
 	t.Helper()
-	const install = "pip install 'moto[server,sqs]==5.2.1'"
-	python := need(t, "python3", "any Python 3.10 or later, then "+install)
-	needModule(t, python, "moto.server", install)
+	python := need(t, "python3", "any Python 3.10 or later")
+	needModule(t, python, "moto.server", "make interop installs it")
 	return startServer(t, regexp.MustCompile(`Running on (http://127\.0\.0\.1:[1-9][0-9]*)`), python, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0")
 }
 
