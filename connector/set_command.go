@@ -23,8 +23,8 @@ stands in TiDB: this works from any machine, whether the session is open or not.
 else: no texts, no contacts, no Signal state. Every start is then safe, also after a clean stop, and
 messages are acknowledged to WhatsApp before anybody but the connector's disk has them (the session
 is called unprotected). It takes effect at the session's next start, which still begins with the log
-that there is; what was pushed before stays in TiDB, unused, until everything is kept again or the
-session is deleted. Back to full takes effect within seconds where the session is open, else at its
+that there is; what was pushed before stays in TiDB, unused, until everything is kept again, a rekey,
+or the session is deleted. Back to full takes effect within seconds where the session is open, else at its
 next start: all of it is pushed at once, as a new base.
 
 --failover auto, the default, has other connectors take the session when its own has died. With

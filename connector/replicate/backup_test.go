@@ -151,3 +151,22 @@ func TestKeepAll(t *testing.T) {
 		}
 	})
 }
+
+// A rekey leaves nothing that an old secret can open, of the log from before the choice either.
+func TestRebaseOfCredentialsOnly(t *testing.T) {
+	onBoth(t, func(t *testing.T, c cloud) {
+		l := switched(t, c)
+		l.must(l.repl.Rebase(l.limit(), false))
+		before := l.rows(l.id, 1)
+		l.must(l.repl.Rebase(l.limit(), true))
+		for _, row := range rowsOfEpoch(l.rig, l.id, 1) {
+			if row.Kind.IsData() {
+				t.Fatalf("row %d is still there, of %d before", row.Seq, before)
+			}
+		}
+		l.crash()
+		if _, _, found := l.restored(l.id, StartSafe); !found.CredentialsOnly {
+			t.Errorf("restored %+v", found)
+		}
+	})
+}

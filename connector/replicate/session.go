@@ -133,6 +133,12 @@ func (s *Session) Rebase(ctx context.Context, prune bool) error {
 	if !prune {
 		return nil
 	}
+	if s.Backup() == cloudstore.BackupCredentials {
+		if _, err := s.r.store.Prune(ctx, s.term.SessionID, s.term.Epoch, s.term.Epoch, 1); err != nil {
+			return fmt.Errorf("prune what was pushed before the credentials alone were kept: %w", err)
+		}
+		return nil
+	}
 	if _, err := s.r.prune(ctx, pruneJob{s.term.SessionID, s.term.Epoch, 1}); err != nil {
 		return fmt.Errorf("prune before the fresh base: %w", err)
 	}

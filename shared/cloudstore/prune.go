@@ -23,8 +23,9 @@ const pruneBatch = 256
 // Prune deletes a session's rows before (beforeEpoch, beforeSeq), the first
 // part of a base, and returns how many there were (L2). Only the current owner
 // may, and only before or at a complete base of its own term: the rows that
-// follow then restore without the pruned ones. ErrFenced when epoch is over,
-// ErrBadInput when there is no such base.
+// follow then restore without the pruned ones. Of a term without a parent nothing
+// before its first row is ever read: (epoch, 1) will do then, base or no base.
+// ErrFenced when epoch is over, ErrBadInput when there is no such base.
 func (s *Store) Prune(ctx context.Context, sessionID string, epoch, beforeEpoch, beforeSeq uint64) (pruned int64, err error) {
 	if err := ValidateSessionID(sessionID); err != nil {
 		return 0, err
@@ -55,6 +56,12 @@ func (s *Store) Prune(ctx context.Context, sessionID string, epoch, beforeEpoch,
 func checkBoundary(ctx context.Context, tx *sql.Tx, sessionID string, epoch, beforeEpoch, beforeSeq uint64) error {
 	if beforeEpoch > epoch {
 		return fmt.Errorf("%w: boundary in a later epoch", ErrBadInput)
+	}
+	if beforeEpoch == epoch && beforeSeq == 1 {
+		e, err := one(ctx, tx, scanEpoch, lockEpoch, sessionID, epoch)
+		if err != nil || e.ParentEpoch == 0 {
+			return err
+		}
 	}
 	at, err := one(ctx, tx, scanHead, lockSegmentHead, sessionID, beforeEpoch, beforeSeq)
 	if errors.Is(err, ErrNotFound) || err == nil && (at.Kind != KindBase || at.Part != 1) {

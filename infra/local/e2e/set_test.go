@@ -52,6 +52,18 @@ func TestSetBackup(t *testing.T) {
 	s.nothingLost(d)
 }
 
+// What was acknowledged, and not taken by the application, before the credentials alone
+// were chosen is in the log alone when the disk is lost: it is delivered all the same.
+func TestSetBackupDeliversWhatIsOwed(t *testing.T) {
+	s, app, c, texts := withUntaken(t)
+	s.cli(c, 0, "backup credentials", "set", s.session, "--backup", "credentials")
+	s.movesOut(c)
+	c = s.connectorIn(c.ID(), t.TempDir(), app.Env()...)
+	app.Answer(0)
+	s.must(app.WaitTexts(s.ctx, texts...))
+	s.must(c.WaitState(s.ctx, s.session, "restored safely", "connected"))
+}
+
 // What can't be chosen changes nothing, and says why.
 func TestSetRefused(t *testing.T) {
 	s := newScene(t)
