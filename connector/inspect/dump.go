@@ -49,9 +49,6 @@ func Dump(ctx context.Context, store Store, keys *envelope.Keyring, sessionID st
 		}
 		state.Identity = &identity
 	}
-	if s.owner.Backup == cloudstore.BackupCredentials {
-		return state, nil // what log there is stems from before that choice (P7)
-	}
 	lineage, err := s.fetch(ctx, store, false)
 	if err != nil {
 		return State{}, err

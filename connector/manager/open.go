@@ -146,6 +146,11 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	m.opt.Observer.Taken(taken.Start)
 	s.log.InfoContext(ctx, "session taken", "epoch", taken.Epoch, "start", taken.Start, "reason", r.reason)
 	o, err := m.build(ctx, s, prior, taken)
+	if err == nil {
+		if err = o.rep.ForgetParent(ctx); err != nil {
+			err = errors.Join(err, o.shut()) // the file stays: it is adopted
+		}
+	}
 	if err != nil {
 		m.giveBack(ctx, s, taken, prior.startsHere(taken), err)
 		return nil, err

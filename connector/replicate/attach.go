@@ -87,8 +87,8 @@ func (s *Session) beginTerm(ctx context.Context, state capture.State) error {
 	if s.salt == (envelope.Salt{}) {
 		s.salt = envelope.NewSalt()
 	}
-	forget := s.term.Backup == cloudstore.BackupCredentials && s.term.Parent.Seq != 0
-	if forget {
+	if s.term.Backup == cloudstore.BackupCredentials && s.term.Parent.Seq != 0 {
+		s.forget = true
 		s.term.Parent, s.term.Log = sessionlog.Cursor{}, LogSize{}
 	}
 	begin := capture.Begin{
@@ -97,11 +97,6 @@ func (s *Session) beginTerm(ctx context.Context, state capture.State) error {
 	}
 	if err := s.file.Begin(ctx, begin); err != nil {
 		return fmt.Errorf("record the term in the file: %w", err)
-	}
-	if forget { // now that the file has it all, and before a socket changes anything
-		if err := s.r.store.ForgetParent(ctx, s.term.SessionID, s.term.Epoch); err != nil {
-			return err
-		}
 	}
 	s.cursor = sessionlog.Cursor{Epoch: s.term.Epoch, Tag: s.term.Parent.Tag}
 	s.credsDirty = !begin.NeedBase && s.term.Backup != cloudstore.BackupOff

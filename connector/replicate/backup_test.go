@@ -1,7 +1,6 @@
 package replicate
 
 import (
-	"context"
 	"path/filepath"
 	"testing"
 
@@ -38,29 +37,6 @@ func switched(t *testing.T, c cloud) *live {
 	l.steps(20)
 	l.flush()
 	return l
-}
-
-// While the parent isn't forgotten nothing begins.
-func TestCredentialsOnlyWaitsForItsCut(t *testing.T) {
-	g := newRig(t, newMemory())
-	l := g.pair("personal", 8)
-	l.steps(10)
-	g.must(l.handOff())
-	g.must(g.store.SetBackup(t.Context(), l.id, cloudstore.BackupCredentials))
-	taken, path, found := g.restored(l.id, "")
-	next := &live{rig: g, id: l.id, taken: taken}
-	next.open(path)
-	_, err := next.file.Install(t.Context())
-	g.must(err)
-	g.store.set(func(_ context.Context, op string, _ []string) fault {
-		if op == "forget" {
-			return lost
-		}
-		return fine
-	})
-	if err := next.tryAttach(Term{Start: StartSafe, Salt: found.Salt, Backup: cloudstore.BackupCredentials}); err == nil {
-		t.Error("the term has begun")
-	}
 }
 
 // Of the log from before the choice nothing is used after the first start, whoever starts, and

@@ -194,7 +194,7 @@ func (l *live) tryAttach(term Term) error {
 	}
 	l.repl = s
 	l.current.Store(s)
-	return nil
+	return s.ForgetParent(l.ctx())
 }
 
 // steps runs n random operations of whatsmeow's store.

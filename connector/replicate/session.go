@@ -26,6 +26,7 @@ type Session struct {
 	salt envelope.Salt
 
 	wake     chan struct{} // a poke: look at what there is to do
+	forget   bool          // the log before this term is not to be gone on from
 	keepAll  atomic.Bool   // see KeepAll
 	stopping chan struct{} // closed by Close
 	stopOnce sync.Once
@@ -202,6 +203,16 @@ func (s *Session) Backup() string {
 		return cloudstore.BackupFull
 	}
 	return cmp.Or(s.term.Backup, cloudstore.BackupFull)
+}
+
+// ForgetParent ends the use of the log from before a term that keeps the credentials alone; of any other
+// it does nothing. Call it before a socket changes anything, and when nothing can fail any more that would
+// throw the file away: what only the log had is in that alone then.
+func (s *Session) ForgetParent(ctx context.Context) error {
+	if !s.forget {
+		return nil
+	}
+	return s.r.store.ForgetParent(ctx, s.term.SessionID, s.term.Epoch)
 }
 
 // KeepAll has everything pushed from now on where the term began with the credentials alone. The first

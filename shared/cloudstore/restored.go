@@ -72,7 +72,7 @@ func markRestored(ctx context.Context, tx *sql.Tx, sessionID string) error {
 	if err != nil {
 		return err
 	}
-	if parent.Damaged && v.owner.Backup != BackupCredentials {
+	if parent.Damaged {
 		return ErrLogDamaged
 	}
 	if err := fence(ctx, tx, r, parent.Parent); err != nil {

@@ -1,0 +1,78 @@
+package manager
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudsession/connector/inbox"
+	"cloudsession/infra/local/faultproxy"
+	"cloudsession/shared/cloudstore"
+)
+
+// The first start that keeps the credentials alone fails, at any statement that it sends
+// once the session is taken. What only the log has, messages that the application has not
+// taken among it, is there for the next start all the same.
+func TestFirstStartWithCredentialsAloneFails(t *testing.T) {
+	for _, refused := range []string{
+		"UPDATE session_epochs SET parent_epoch = 0", // that the log is not gone on from
+		"UPDATE whatsapp_sessions SET session_data",  // the credentials
+	} {
+		t.Run(refused, func(t *testing.T) {
+			o := furnished(t)
+			s := o.linked()
+			if _, err := o.open(s); err != nil {
+				t.Fatal(err)
+			}
+			m := inbox.Message{Chat: "1@lid", Sender: "1@lid", ID: "owed", Kind: "text", Text: "owed", SentAt: time.Now()}
+			if _, err := s.current().wa.Inbox().Add(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			s.mu.Lock()
+			err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
+			s.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(s.files.dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.direct.SetBackup(t.Context(), "x", cloudstore.BackupCredentials); err != nil {
+				t.Fatal(err)
+			}
+
+			o.m.baseTime = time.Second
+			o.onStatement(func(st faultproxy.Statement) (v faultproxy.Verdict) {
+				if strings.Contains(st.Text, refused) {
+					v.Action = faultproxy.FailBefore
+				}
+				return v
+			})
+			if _, err := o.open(s); err == nil {
+				t.Fatal("it was opened")
+			}
+			o.onStatement(nil)
+			o.m.baseTime = baseTime
+			if owner := o.owner(); owner.ConnectorID != "" || owner.Wanted != cloudstore.WantedOpen {
+				t.Errorf("after it failed: %+v", owner)
+			}
+			if err := o.m.opt.Lease.Renew(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.open(s); err != nil {
+				t.Fatal(err)
+			}
+			list, err := s.current().wa.Inbox().Last(t.Context(), 3)
+			if err != nil || len(list) != 1 || list[0].ID != "owed" {
+				t.Errorf("the next start has %v, %v", list, err)
+			}
+			if _, err := o.direct.Lineage(t.Context(), "x", s.current().taken.Epoch); err != nil {
+				t.Error(err)
+			}
+			if e, err := o.direct.Epochs(t.Context(), "x"); err != nil || e[0].ParentEpoch != 0 {
+				t.Errorf("the log is still gone on from: %+v, %v", e, err)
+			}
+		})
+	}
+}
