@@ -203,7 +203,13 @@ func (m *Manager) endLog(ctx context.Context, s *session, o *opened) (how string
 	if state, _ := s.stateNow(); state == StateContested {
 		return "log left without a seal", errors.Join(o.rep.Flush(ctx), s.files.taint())
 	}
-	return "log sealed", m.seal(ctx, s, o)
+	if err := m.seal(ctx, s, o); err != nil {
+		return "", err
+	}
+	if o.rep.Backup() == cloudstore.BackupCredentials {
+		return "its credentials alone are in the cloud", nil
+	}
+	return "log sealed", nil
 }
 
 // seal pushes what is left and seals the log. Closing the file first is the

@@ -127,7 +127,7 @@ func (m *Manager) connect(ctx context.Context, s *session, o *opened) {
 // acquire takes the session and makes its file ready, without a socket.
 func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *opened, err error) {
 	began := time.Now()
-	if err := s.files.create(); err != nil {
+	if err := errors.Join(s.files.create(), s.files.probe()); err != nil {
 		return nil, err
 	}
 	prior, err := m.readPrior(ctx, s)
@@ -136,9 +136,6 @@ func (m *Manager) acquire(ctx context.Context, s *session, r openRequest) (_ *op
 	}
 	defer func() { err = errors.Join(err, prior.close()) }()
 	prior.staged, prior.at = r.staged, r.at
-	if err := s.files.probe(); err != nil {
-		return nil, err
-	}
 	taken, err := m.take(ctx, s, prior, r)
 	if err != nil {
 		return nil, err

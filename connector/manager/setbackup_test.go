@@ -76,3 +76,70 @@ func TestFirstStartWithCredentialsAloneFails(t *testing.T) {
 		})
 	}
 }
+
+// keeping is an office with session x open, of which the credentials alone are kept.
+func keeping(t *testing.T) (*office, *session) {
+	t.Helper()
+	o := furnished(t)
+	s := o.linked()
+	if err := o.direct.SetBackup(t.Context(), "x", cloudstore.BackupCredentials); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.open(s); err != nil {
+		t.Fatal(err)
+	}
+	return o, s
+}
+
+// Where the credentials alone are kept the next start on the same machine is safe, and
+// has all that its file has: what is promised to be sent, and what came in.
+func TestCredentialsAloneKeepTheFile(t *testing.T) {
+	for _, how := range []string{"closed", "crashed"} {
+		t.Run(how, func(t *testing.T) {
+			o, s := keeping(t)
+			cur := s.current()
+			if _, _, err := cur.wa.Inbox().Reserve(t.Context(), "m", "m", "6281244445555@s.whatsapp.net", "text"); err != nil {
+				t.Fatal(err)
+			}
+			s.mu.Lock()
+			var err error
+			if how == "closed" {
+				err = o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
+			} else {
+				s.setCurrent(nil)
+				err = cur.shut()
+			}
+			s.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if start, err := o.open(s); err != nil || start != cloudstore.StartSafe {
+				t.Fatalf("starts %s, %v", start, err)
+			}
+			if list, err := s.current().wa.Inbox().Unfinished(t.Context()); err != nil || len(list) != 1 {
+				t.Errorf("%d sends are to be repeated, %v; want the one that was promised", len(list), err)
+			}
+		})
+	}
+}
+
+// Its copy is deleted from the cloud, which no push shows. It stays its connector's, whose
+// file is the only copy.
+func TestDeletedWithCredentialsAlone(t *testing.T) {
+	o, s := keeping(t)
+	if err := o.direct.DeleteSession(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	err := o.m.closeInTime(t.Context(), s, release{reserveFor: "me", wanted: cloudstore.WantedOpen})
+	s.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := o.owner(); owner.ConnectorID != "me" || owner.Backup != cloudstore.BackupOff {
+		t.Errorf("it is %q's, backup %s", owner.ConnectorID, owner.Backup)
+	}
+	if _, err := o.open(s); err != nil {
+		t.Errorf("opened again: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -143,6 +144,21 @@ func TestRebaseOfCredentialsOnly(t *testing.T) {
 		l.crash()
 		if _, _, found := l.restored(l.id, StartSafe); !found.CredentialsOnly {
 			t.Errorf("restored %+v", found)
+		}
+	})
+}
+
+// A DELETE leaves a mark that no push of such a term meets. Its end does.
+func TestSealOfADeletedCopy(t *testing.T) {
+	onBoth(t, func(t *testing.T, c cloud) {
+		for _, deleted := range []bool{false, true} {
+			l := switched(t, c)
+			if deleted {
+				l.must(l.store.DeleteSession(t.Context(), l.id))
+			}
+			if err := l.repl.Seal(l.limit()); deleted != errors.Is(err, ErrFenced) || !deleted && err != nil {
+				t.Errorf("deleted %v: the end: %v", deleted, err)
+			}
 		}
 	})
 }

@@ -105,8 +105,12 @@ func CanResumeOwnFile(state capture.State, p cloudstore.Parent, bootID string, i
 // HoldsNewest reports whether a safe start may begin with the file that state was read from instead of
 // the log: apart from its Signal state, which is dropped in either case, the file has all that the log
 // has, and what was not pushed yet. It is for files that can't be resumed: of an earlier boot, or
-// marked because a clone has connected.
+// marked because a clone has connected. Where the credentials alone are kept no log tells, but the epoch
+// does: the file is of the last term, which pushed nothing.
 func HoldsNewest(state capture.State, p cloudstore.Parent, inode uint64) bool {
+	if p.Owner.Backup == cloudstore.BackupCredentials && p.MaxSeq == 0 && isOf(state, p, inode) && state.Epoch == p.Epoch.Epoch {
+		return true
+	}
 	epoch, seq := position(state, p, StartOwnFile, StartSafe) // a safe start that left no base had no socket (O5)
 	_, ok := newest(state, p, inode, epoch, seq)
 	return ok
@@ -131,11 +135,7 @@ func newest(state capture.State, p cloudstore.Parent, inode, epoch, seq uint64) 
 		epoch, seq = p.Epoch.Epoch, p.LastSeq
 	}
 	switch {
-	case state.SessionID == "" || state.SessionID != p.Owner.SessionID:
-		return 0, false
-	case state.Epoch == 0 || state.Epoch != epoch:
-		return 0, false
-	case inode == 0 || state.Inode != inode:
+	case !isOf(state, p, inode) || state.Epoch != epoch:
 		return 0, false
 	case p.Owner.Backup == cloudstore.BackupCredentials:
 		return 0, false // no log tells whether the file is the newest: every start is safe (P7)
@@ -145,6 +145,11 @@ func newest(state capture.State, p cloudstore.Parent, inode, epoch, seq uint64) 
 		return 0, false
 	}
 	return known(state, seq, p.LastTag)
+}
+
+// isOf reports whether the file is one of the session's, of some term, and where that term had it.
+func isOf(state capture.State, p cloudstore.Parent, inode uint64) bool {
+	return state.SessionID != "" && state.SessionID == p.Owner.SessionID && state.Epoch != 0 && inode != 0 && state.Inode == inode
 }
 
 // known reports whether the log's end at seq is one the file can have caused, and how many parts of

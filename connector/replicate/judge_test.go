@@ -95,6 +95,17 @@ func TestHoldsNewest(t *testing.T) {
 		check("of another place", false, func(_ *cloudstore.Parent, s *capture.State) { s.Inode++ })
 		check("of an older term", false, func(_ *cloudstore.Parent, s *capture.State) { s.Epoch-- })
 		check("only credentials are kept", false, func(p *cloudstore.Parent, _ *capture.State) { p.Owner.Backup = cloudstore.BackupCredentials })
+		check("only credentials are kept, and the term pushed nothing", true, func(p *cloudstore.Parent, _ *capture.State) {
+			p.Owner.Backup, p.LastSeq, p.MaxSeq = cloudstore.BackupCredentials, 0, 0
+		})
+		check("so, and it is another term's", false, func(p *cloudstore.Parent, s *capture.State) {
+			p.Owner.Backup, p.LastSeq, p.MaxSeq = cloudstore.BackupCredentials, 0, 0
+			s.Epoch--
+		})
+		check("so, and it is of another place", false, func(p *cloudstore.Parent, s *capture.State) {
+			p.Owner.Backup, p.LastSeq, p.MaxSeq = cloudstore.BackupCredentials, 0, 0
+			s.Inode++
+		})
 		behind := func(start string, rows uint64) func(*cloudstore.Parent, *capture.State) {
 			return func(p *cloudstore.Parent, _ *capture.State) {
 				p.Epoch.ParentEpoch, p.Epoch.ParentSeq = p.Epoch.Epoch, p.LastSeq

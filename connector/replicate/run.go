@@ -23,6 +23,7 @@ type worker struct {
 	creds      *unit // the credentials row on its way
 	credsDirty bool  // it has to be written (again)
 	credsSum   [32]byte
+	asked      bool // whether the session may be closed, by a last write of the credentials
 
 	needBase   bool // only a base may be pushed next
 	long       bool // more is noted than a short delta holds
@@ -257,6 +258,11 @@ func (s *Session) startSeal(ctx context.Context) error {
 		return nil
 	}
 	if s.Backup() == cloudstore.BackupCredentials {
+		if !s.asked { // no seal meets the mark of a DELETE here: this write does
+			s.asked, s.credsDirty = true, true
+			s.poke()
+			return nil
+		}
 		for _, q := range sealers {
 			q.answer(nil)
 		}

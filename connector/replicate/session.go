@@ -128,13 +128,14 @@ func (s *Session) showSynced(ctx context.Context) error {
 // are durable. With prune everything before that base is deleted: restore points are lost, and with
 // them what an old secret can open.
 func (s *Session) Rebase(ctx context.Context, prune bool) error {
+	credentials := s.Backup() == cloudstore.BackupCredentials // before: it may change meanwhile, and then a base prunes
 	if err := s.ask(ctx, &request{kind: wantBase}); err != nil {
 		return err
 	}
 	if !prune {
 		return nil
 	}
-	if s.Backup() == cloudstore.BackupCredentials {
+	if credentials {
 		if _, err := s.r.store.Prune(ctx, s.term.SessionID, s.term.Epoch, s.term.Epoch, 1); err != nil {
 			return fmt.Errorf("prune what was pushed before the credentials alone were kept: %w", err)
 		}
