@@ -32,7 +32,7 @@ type Drainer interface {
 }
 
 func (h handler) drain(w http.ResponseWriter, r *http.Request) {
-	s := stream{w: w}
+	s := stream{w: w, ending: h.ending}
 	err := h.c.Drain(r.Context(), func(e DrainEvent) { s.send(e) })
 	switch {
 	case err == nil:

@@ -59,8 +59,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-// lastLines is how long a stream that was ended waits for a client to read what it
-// was sent: one that doesn't read must not hold up the end.
+// lastLines is how long each line of a stream that was ended waits for a client to read
+// it: one that doesn't read must not hold up the end.
 const lastLines = time.Second
 
 // untilEnd handles requests that End ends.
@@ -71,6 +71,18 @@ func (h handler) untilEnd(handle http.HandlerFunc) http.HandlerFunc {
 		defer context.AfterFunc(h.ending, func() { cancel(errEnding) })()
 		handle(w, r.WithContext(ctx))
 	}
+}
+
+// receiving is untilEnd for those that read a long body: a client that sends no more must
+// not hold up the end, and a read doesn't end with its context.
+func (h handler) receiving(handle http.HandlerFunc) http.HandlerFunc {
+	return h.untilEnd(func(w http.ResponseWriter, r *http.Request) {
+		defer context.AfterFunc(h.ending, func() {
+			// A connection without deadlines is broken already.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		})()
+		handle(w, r)
+	})
 }
 
 // streaming is untilEnd for those whose answer is a stream.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,21 @@ func (b *busy) Messages(ctx context.Context, id string, _ int64, _ bool, report 
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (b *busy) Import(_ context.Context, _ string, _ ImportRequest, file io.Reader) (Session, error) {
+	b.begun <- "import"
+	_, err := io.Copy(io.Discard, file)
+	return Session{}, err
+}
+
+func (b *busy) Drain(ctx context.Context, report func(DrainEvent)) error {
+	report(DrainEvent{Kind: "moved", SessionID: "first"})
+	b.begun <- "drain"
+	<-ctx.Done()
+	<-b.ack
+	report(DrainEvent{Kind: "moved", SessionID: "last"})
+	return nil
 }
 
 func (b *busy) Status(error) int { return http.StatusConflict }
@@ -115,6 +132,17 @@ func TestCloseCutsOff(t *testing.T) {
 // A client that doesn't read its stream does not hold up the end.
 func TestEndWithAClientThatDoesNotRead(t *testing.T) {
 	b := newBusy()
+	endsBeside(t, b, "GET /v1/sessions/flood/messages?after=0 HTTP/1.1\r\nHost: connector\r\n\r\n")
+}
+
+// Nor does one that stops in the middle of a file it sends.
+func TestEndWithAnImportThatStalls(t *testing.T) {
+	endsBeside(t, newBusy(), "POST /v1/sessions/s/import?max_prekey_id=0 HTTP/1.1\r\nHost: connector\r\nContent-Length: 1000\r\n\r\nthe first bytes")
+}
+
+// endsBeside wants the server to end beside a client that sends so much and nothing more.
+func endsBeside(t *testing.T, b *busy, request string) {
+	t.Helper()
 	s, dir := served(t, b)
 	var d net.Dialer
 	conn, err := d.DialContext(t.Context(), "unix", filepath.Join(dir, SocketName))
@@ -122,13 +150,42 @@ func TestEndWithAClientThatDoesNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a test's connection
-	if _, err := fmt.Fprint(conn, "GET /v1/sessions/flood/messages?after=0 HTTP/1.1\r\nHost: connector\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprint(conn, request); err != nil {
 		t.Fatal(err)
 	}
 	<-b.begun
 	long, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := errors.Join(s.End(), s.Close(long)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a stream has to say once the end has begun is said, however long it takes.
+func TestLastLinesAreSent(t *testing.T) {
+	b := newBusy()
+	s, dir := served(t, b)
+	var moved []string
+	ended := make(chan error, 1)
+	go func() {
+		ended <- NewClient(dir).Drain(t.Context(), func(e DrainEvent) error {
+			moved = append(moved, e.SessionID)
+			return nil
+		})
+	}()
+	<-b.begun
+	if err := s.End(); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(lastLines + 200*time.Millisecond) // what is tested is that so much time doesn't matter
+	b.ack <- Sent{}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(moved, []string{"first", "last"}) {
+		t.Errorf("told: %q", moved)
+	}
+	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

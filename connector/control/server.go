@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Connector is what the socket serves. Implementations return errors whose text
@@ -53,7 +54,7 @@ func routes(h handler) http.Handler {
 	mux.HandleFunc("POST /v1/sessions/{id}/send", whole(h.send))
 	mux.HandleFunc("GET /v1/sessions/{id}/messages", whole(h.streaming(h.messages)))
 	mux.HandleFunc("GET /v1/sessions/{id}/lost", whole(h.streaming(h.lost)))
-	mux.HandleFunc("POST /v1/sessions/{id}/import", h.untilEnd(h.importFile)) // reads its file to the end itself
+	mux.HandleFunc("POST /v1/sessions/{id}/import", h.receiving(h.importFile)) // reads its file to the end itself
 	mux.HandleFunc("POST /v1/sessions/{id}/export", whole(h.untilEnd(h.exportFile)))
 	mux.HandleFunc("POST /v1/drain", whole(h.streaming(h.drain)))
 	mux.HandleFunc("DELETE /v1/drain", whole(h.untilEnd(h.undrain)))
@@ -134,7 +135,7 @@ func (h handler) pair(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &req) {
 		return
 	}
-	s := stream{w: w}
+	s := stream{w: w, ending: h.ending}
 	err := h.c.Pair(r.Context(), r.PathValue("id"), req, func(e PairEvent) { s.send(e) })
 	if err == nil {
 		return
@@ -165,7 +166,7 @@ func (h handler) lost(w http.ResponseWriter, r *http.Request) {
 
 // streamMessages sends what read reports, a line each.
 func (h handler) streamMessages(w http.ResponseWriter, r *http.Request, read func(report func(Message) error) error) {
-	s := stream{w: w}
+	s := stream{w: w, ending: h.ending}
 	err := why(r, read(func(m Message) error {
 		s.send(m)
 		return s.err
@@ -182,6 +183,7 @@ func (h handler) streamMessages(w http.ResponseWriter, r *http.Request, read fun
 // stream writes newline-delimited JSON, flushed line by line.
 type stream struct {
 	w       http.ResponseWriter
+	ending  context.Context // as handler's
 	started bool
 	err     error
 }
@@ -195,7 +197,13 @@ func (s *stream) send(v any) {
 		s.w.WriteHeader(http.StatusOK)
 		s.started = true
 	}
-	if s.err = json.NewEncoder(s.w).Encode(v); s.err == nil {
+	if s.ending.Err() != nil {
+		s.err = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(lastLines))
+	}
+	if s.err == nil {
+		s.err = json.NewEncoder(s.w).Encode(v)
+	}
+	if s.err == nil {
 		s.err = http.NewResponseController(s.w).Flush()
 	}
 }
