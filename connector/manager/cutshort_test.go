@@ -11,7 +11,6 @@ import (
 	"cloudsession/connector/inbox"
 	"cloudsession/connector/replicate"
 	"cloudsession/infra/local/faultproxy"
-	"cloudsession/shared/cloudstore"
 )
 
 // inTheWay puts a folder where a step is about to put, or remove, a file: the step
@@ -126,12 +125,7 @@ func TestAdoptingThatFails(t *testing.T) {
 			s := o.linked()
 			o.killedAdopting(s)
 			o.opens(s, replicate.StartSafe, 1)
-			s.mu.Lock()
-			err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
-			s.mu.Unlock()
-			if err != nil {
-				t.Fatal(err)
-			}
+			o.closes(s)
 			old, _, err := s.files.adopted()
 			if err != nil {
 				t.Fatal(err)
@@ -187,10 +181,7 @@ func (o *office) killedAdopting(s *session) (epoch uint64) {
 	currentPath := filepath.Join(s.files.dir, "current.json")
 	_, err := o.open(s)
 	must(err)
-	s.mu.Lock()
-	err = o.m.closeInTime(o.t.Context(), s, release{wanted: cloudstore.WantedOpen})
-	s.mu.Unlock()
-	must(err)
+	o.closes(s)
 	before, err := os.ReadFile(currentPath)
 	must(err)
 	start, err := o.open(s)

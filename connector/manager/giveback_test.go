@@ -43,6 +43,16 @@ func (o *office) open(s *session) (start string, err error) {
 	return s.current().taken.Start, nil
 }
 
+// closes closes a session in order; it is to be opened again.
+func (o *office) closes(s *session) {
+	o.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := o.m.closeInTime(o.t.Context(), s, release{wanted: cloudstore.WantedOpen}); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 func (o *office) owner() cloudstore.Owner {
 	o.t.Helper()
 	owner, err := o.direct.Owner(o.t.Context(), "x")
@@ -108,12 +118,7 @@ func TestOpeningThatTheEndBreaksOff(t *testing.T) {
 	if _, err := o.open(s); err != nil {
 		t.Fatal(err)
 	}
-	s.mu.Lock()
-	err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
-	s.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	o.closes(s)
 	o.m.opt.Endpoint = whatsapp.Endpoint{Addr: "of no use"}
 	o.m.end()
 	if _, err := o.open(s); err == nil {
@@ -168,16 +173,15 @@ func TestDiskThatFailsOnceTaken(t *testing.T) {
 	if _, err := o.open(s); err != nil {
 		t.Fatal(err)
 	}
-	s.mu.Lock()
-	err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
-	s.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	o.closes(s)
 	away := s.files.dir + " as it was"
 	o.onStatement(func(st faultproxy.Statement) (v faultproxy.Verdict) {
 		if _, err := os.Stat(away); err != nil && st.Text == "COMMIT" {
-			v.Then = func() { err = errors.Join(os.Rename(s.files.dir, away), os.WriteFile(s.files.dir, nil, 0o600)) }
+			v.Then = func() {
+				if err := errors.Join(os.Rename(s.files.dir, away), os.WriteFile(s.files.dir, nil, 0o600)); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 		return v
 	})

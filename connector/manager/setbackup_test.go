@@ -29,12 +29,7 @@ func TestFirstStartWithCredentialsAloneFails(t *testing.T) {
 			if _, err := s.current().wa.Inbox().Add(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
-			s.mu.Lock()
-			err := o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
-			s.mu.Unlock()
-			if err != nil {
-				t.Fatal(err)
-			}
+			o.closes(s)
 			if err := os.RemoveAll(s.files.dir); err != nil {
 				t.Fatal(err)
 			}
@@ -101,17 +96,13 @@ func TestCredentialsAloneKeepTheFile(t *testing.T) {
 			if _, _, err := cur.wa.Inbox().Reserve(t.Context(), "m", "m", "6281244445555@s.whatsapp.net", "text"); err != nil {
 				t.Fatal(err)
 			}
-			s.mu.Lock()
-			var err error
 			if how == "closed" {
-				err = o.m.closeInTime(t.Context(), s, release{wanted: cloudstore.WantedOpen})
+				o.closes(s)
 			} else {
 				s.setCurrent(nil)
-				err = cur.shut()
-			}
-			s.mu.Unlock()
-			if err != nil {
-				t.Fatal(err)
+				if err := cur.shut(); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if start, err := o.open(s); err != nil || start != cloudstore.StartSafe {
 				t.Fatalf("starts %s, %v", start, err)

@@ -54,7 +54,7 @@ const (
 
 	updateState    = `UPDATE session_owners SET state = ?, state_detail = ?, state_at = NOW(6) WHERE session_id = ? AND epoch = ?`
 	updateWanted   = `UPDATE session_owners SET wanted = ? WHERE session_id = ?`
-	updateBackup   = `UPDATE session_owners SET backup = ? WHERE session_id = ? AND (backup <> 'off' OR ? = 'off')`
+	updateBackup   = `UPDATE session_owners SET backup = ? WHERE session_id = ? AND backup <> 'off'`
 	updateFailover = `UPDATE session_owners SET failover = ? WHERE session_id = ?`
 	updateRelease  = `UPDATE session_owners SET connector_id = NULL, wanted = ?, reserved_for = ?, reserved_until = NOW(6) + INTERVAL ? MICROSECOND
 		WHERE session_id = ? AND epoch = ?`
@@ -151,8 +151,7 @@ func (s *Store) setChoice(ctx context.Context, query, sessionID, column, value s
 	if !slices.Contains(choices, value) {
 		return fmt.Errorf("set %s: %w: %q", column, ErrBadInput, value)
 	}
-	args := []any{value, sessionID, value}
-	changed, err := s.exec(ctx, query, args[:strings.Count(query, "?")]...)
+	changed, err := s.exec(ctx, query, value, sessionID)
 	if err == nil && changed == 0 {
 		// Either it had the value, or there is no such row.
 		_, err = s.Owner(ctx, sessionID)
