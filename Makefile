@@ -116,7 +116,7 @@ $(NFPM): infra/packaging/go.mod
 # begins as soon as it is there. The end-to-end tests, which mostly wait for leases to run
 # out, are in four parts, each with a system of its own; the letters are those that the
 # tests' names begin with. The longest come first.
-TESTS := test-e2e-NO $(if $(HAVE_CC),test-race) test-chaos test-rest test-e2e-PZ test-e2e-EM test-e2e-AD test-demo
+TESTS := test-e2e-NO $(if $(HAVE_CC),test-race) test-chaos test-rest test-e2e-PZ test-e2e-EM test-e2e-AD test-programs
 .PHONY: test
 test: ## format, vet, lint, unit and end-to-end tests, race detector where it pays
 	@$(if $(HAVE_CC),,echo "no C compiler: the tests run without the race detector")
@@ -137,7 +137,7 @@ test-race:
 WHOLE := -run 'TestFaultMatrix|TestCrashMatrix|TestRandomRuns/memory' ./connector/replicate
 test-rest:
 	$(if $(HAVE_CC),$(GO_TEST) $(WHOLE))
-	$(GO_TEST) $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -vE '/infra/local/(e2e|chaos|cmd/demo)$$')
+	$(GO_TEST) $$(go list ./... | grep -vxF "$(if $(HAVE_CC),$$(go list $(RACE)))" | grep -vE '/infra/local/(e2e|chaos|cmd/.*)$$')
 test-chaos:
 	$(RACE_ENV) $(GO_TEST) ./infra/local/chaos
 test-e2e-AD:
@@ -148,9 +148,10 @@ test-e2e-NO:
 	$(RACE_ENV) $(GO_TEST) -run '^Test[NO]' ./infra/local/e2e
 test-e2e-PZ:
 	$(GO_TEST) -run '^Test[P-Z]' ./infra/local/e2e
-# A result that go test remembers would outlive a change of the programs it starts.
-test-demo:
-	$(GO_TEST) -count=1 ./infra/local/cmd/demo
+# These start themselves as the program that starts the others, where go test doesn't see
+# what they run: a result that it remembers would outlive a change of those.
+test-programs:
+	$(GO_TEST) -count=1 ./infra/local/cmd/...
 
 .PHONY: interop
 interop: tidb interop-tools $(BAILEYS) ## checks against programs from elsewhere; the README says what it needs
